@@ -1,0 +1,81 @@
+"""Every collection of the document store, its indexed fields and the shape of its documents.
+
+The gateway is the only owner of these. Times are float seconds since the epoch; ids are strings.
+"""
+
+from __future__ import annotations
+
+from shared.documents import Collection
+
+# One per file (a list upload, a validate-batch call, or a single address that took longer than its caller could wait).
+# {_id, fileId, orgId, kind: upload|batch|single, filename, status, createdAt, startedAt, finishedAt, expiresAt,
+#  totalEmails, uniqueEmails, duplicates, malformed, creditsReserved, creditsCharged, totalBatches, completedBatches,
+#  processed, valid, invalid, risky, unknown, table: {...how to read the upload again...}, callbackUrl, settled, failure}
+# status: receiving -> (ready ->) queued -> processing <-> paused -> completed | cancelled | failed
+FILES = Collection(
+    "EmailBatches",
+    indexed=("orgId", "status", "createdAt", "settled", "expiresAt", "kind"),
+    indexes=(("orgId", "createdAt"), ("status", "createdAt"), ("settled", "createdAt"), ("expiresAt",)),
+)
+
+# One per batch, work and results in one document, so that recording a result is one atomic write.
+# {_id: batchId, batchId, fileId, orgId, no, status: pending|dispatched|done|cancelled, attempt, look, lookAttempt, dueAt,
+#  leaseUntil, emails: [addresses still to be verified], rows: [their upload rows], processedEmails,
+#  results: [Result + {"row": n}], summary: {valid, invalid, risky, unknown, billable, reasons: {}, domains: {}}}
+BATCHES = Collection(
+    "EmailResults",
+    indexed=("fileId", "orgId", "no", "status", "dueAt", "leaseUntil", "processedEmails", "summary"),
+    indexes=(
+        ("fileId", "no"),
+        ("fileId", "status", "dueAt"),
+        ("status", "dueAt"),
+        ("status", "leaseUntil"),
+        ("fileId", "no", "status", "processedEmails", "summary"),
+    ),
+)
+
+# Append-only: {_id: what caused it, such as hold:{fileId}, orgId, kind, amount, state: pending|posted|refused, at, ...}
+CREDIT_ENTRIES = Collection(
+    "CreditEntries", indexed=("orgId", "state", "at"), indexes=(("orgId", "at"), ("state", "at"))
+)
+# {_id: orgId, balance, reserved, holds: {fileId: n}, recent: [entry ids applied lately]}; available = balance - reserved
+CREDIT_ACCOUNTS = Collection("CreditAccounts")
+
+# {_id: orgId, name, createdAt, plan, retentionDays}
+ORGANISATIONS = Collection("Organisations", indexed=("createdAt",))
+# {_id: "{orgId}:{userId}", orgId, userId, email, role: owner|admin|member|viewer, createdAt}
+MEMBERS = Collection("Members", indexed=("orgId", "userId"), indexes=(("orgId",), ("userId",)))
+# {_id: SHA-256 of the key, orgId, name, prefix, scopes, createdAt, expiresAt, revokedAt, lastUsedAt, allowedNetworks}
+API_KEYS = Collection("ApiKeys", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
+# {_id: "{orgId}:{key}", orgId, requestHash, state: running|done, status, headers, body, createdAt}
+IDEMPOTENCY_KEYS = Collection("IdempotencyKeys", indexed=("createdAt",), indexes=(("createdAt",),))
+# Append-only: {_id, orgId, at, actor, action, target, detail}
+AUDIT = Collection("AuditLog", indexed=("orgId", "at"), indexes=(("orgId", "at"),))
+# {_id: "{orgId}:{keyed hash of the normalised address}", orgId, at}
+SUPPRESSED = Collection("Suppressed", indexed=("orgId", "at"), indexes=(("orgId", "at"),))
+# Stripe inbox: {_id: event id, type, objectId, receivedAt, handledAt}
+STRIPE_EVENTS = Collection("StripeEvents", indexed=("handledAt", "receivedAt"), indexes=(("handledAt", "receivedAt"),))
+# {_id, orgId, url, events, secrets: [...], createdAt, disabledAt, ...}
+WEBHOOK_ENDPOINTS = Collection("WebhookEndpoints", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
+# One per event and endpoint: {_id: "{eventId}:{endpointId}", orgId, endpointId, event, body, state, tries, dueAt, log: [...]}
+WEBHOOK_DELIVERIES = Collection(
+    "WebhookDeliveries",
+    indexed=("orgId", "endpointId", "state", "dueAt", "createdAt"),
+    indexes=(("state", "dueAt"), ("orgId", "createdAt"), ("endpointId", "createdAt")),
+)
+
+ALL = (
+    FILES,
+    BATCHES,
+    CREDIT_ENTRIES,
+    CREDIT_ACCOUNTS,
+    ORGANISATIONS,
+    MEMBERS,
+    API_KEYS,
+    IDEMPOTENCY_KEYS,
+    AUDIT,
+    SUPPRESSED,
+    STRIPE_EVENTS,
+    WEBHOOK_ENDPOINTS,
+    WEBHOOK_DELIVERIES,
+)

@@ -1,0 +1,36 @@
+"""The parts a gateway is made of, opened once by the lifespan and handed to routes through `PartsDep`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import Depends, Request
+
+if TYPE_CHECKING:
+    import httpx
+    from redis.asyncio import Redis
+
+    from gateway.credits.ledger import Ledger
+    from gateway.live.hub import LiveHub
+    from shared.broker import Broker
+    from shared.documents import Documents
+    from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    settings: Settings
+    documents: Documents
+    broker: Broker
+    redis: Redis
+    ledger: Ledger
+    live: LiveHub
+    validators: httpx.AsyncClient  # for the internal calls; carries the internal token
+
+
+def _parts(request: Request) -> Parts:
+    return cast("Parts", request.app.state.parts)
+
+
+PartsDep = Annotated["Parts", Depends(_parts)]

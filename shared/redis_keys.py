@@ -1,0 +1,69 @@
+"""Every Redis key and channel, and who owns it. No key is spelled anywhere else.
+
+Nothing here is the only copy of anything: a wiped Redis costs progress hints and politeness memory, never an address or
+a credit. Every key has a time to live, set by its owner.
+"""
+
+from __future__ import annotations
+
+# --- pub/sub channels ---
+BATCH_PROGRESS = "batch_progress"  # validator -> gateway: messages.BatchProgress
+
+
+def file_stats(file_id: str) -> str:
+    """Channel: gateway -> everyone: the file's present counts, a JSON object with its event `id`."""
+    return f"file_stats:{file_id}"
+
+
+def file_emails(file_id: str) -> str:
+    """Channel: gateway -> everyone: results just recorded, a JSON object with its event `id` and `items`."""
+    return f"file_emails:{file_id}"
+
+
+# --- streams ---
+def file_events(file_id: str) -> str:
+    """Stream: the last events of a file, for SSE resume. Entry id is the event id."""
+    return f"file_events:{file_id}"
+
+
+# --- validator: politeness shared by all validators ---
+BREAKER_CHANGES = "breaker_changes"  # channel: a breaker changed its state
+
+
+def breaker(mail_host: str) -> str:
+    """Hash: state of the circuit breaker of one mail host."""
+    return f"breaker:{mail_host}"
+
+
+def breaker_probe(mail_host: str) -> str:
+    """String: lease of the one half-open session in the whole fleet."""
+    return f"breaker_probe:{mail_host}"
+
+
+def limit_slots(scope: str) -> str:
+    """Sorted set: leased connection slots of a scope (`global`, `mx:{host}`, `provider:{name}`); score = expiry."""
+    return f"limit_slots:{scope}"
+
+
+def limit_rate(scope: str) -> str:
+    """String or hash: the rate window of a scope."""
+    return f"limit_rate:{scope}"
+
+
+def catch_all(domain: str) -> str:
+    """String: what the last catch-all probe of a domain found; one probe per domain and day."""
+    return f"catch_all:{domain}"
+
+
+def verdict_cache(address_hash: str) -> str:
+    """String: a definite verdict, by keyed hash of the normalised address, for RESULT_CACHE_TTL seconds."""
+    return f"verdict:{address_hash}"
+
+
+# --- gateway ---
+def request_rate(scope: str) -> str:
+    """String: requests of one API key or client address in the present window."""
+    return f"request_rate:{scope}"
+
+
+KEYS_CHANGED = "api_keys_changed"  # channel: an API key was made or revoked; drop cached look-ups

@@ -1,0 +1,128 @@
+"""The words of a verdict. Contract: every value here is visible to users."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Status(StrEnum):
+    """What was seen, in one of four words."""
+
+    VALID = "valid"  # RCPT accepted where a random address is refused
+    INVALID = "invalid"  # bad syntax, no such domain, no mail there, mailbox missing or disabled
+    RISKY = "risky"  # catch-all, full, disposable, role account
+    UNKNOWN = "unknown"  # the server said nothing about the mailbox
+
+
+class Reason(StrEnum):
+    """Why. One word of a closed list."""
+
+    ACCEPTED = "accepted"
+    ROLE_ACCOUNT = "role_account"
+    CATCH_ALL = "catch_all"
+    DISPOSABLE = "disposable"
+    MAILBOX_FULL = "mailbox_full"
+    MAILBOX_MISSING = "mailbox_missing"
+    MAILBOX_DISABLED = "mailbox_disabled"
+    INVALID_SYNTAX = "invalid_syntax"
+    DOMAIN_MISSING = "domain_missing"
+    NO_MAIL_HOST = "no_mail_host"
+    NULL_MX = "null_mx"
+    RELAY_DENIED = "relay_denied"
+    PUT_OFF = "put_off"
+    PROBER_BLOCKED = "prober_blocked"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    TLS_FAILED = "tls_failed"
+    SERVER_ERROR = "server_error"
+    PROTOCOL_ERROR = "protocol_error"
+    PRIVATE_ADDRESS = "private_address"
+    DNS_FAILURE = "dns_failure"
+    CIRCUIT_OPEN = "circuit_open"
+    PROVIDER_POLICY = "provider_policy"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+
+
+class RiskLevel(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class VerifyStatus(StrEnum):
+    """The coarse word some integrations expect; one for each Status."""
+
+    VALID = "valid"
+    RISKY_CATCH_ALL = "risky_catch_all"
+    INVALID = "invalid"
+    UNKNOWN_TIMEOUT = "unknown_timeout"
+
+
+VERIFY_STATUS: dict[Status, VerifyStatus] = {
+    Status.VALID: VerifyStatus.VALID,
+    Status.RISKY: VerifyStatus.RISKY_CATCH_ALL,
+    Status.INVALID: VerifyStatus.INVALID,
+    Status.UNKNOWN: VerifyStatus.UNKNOWN_TIMEOUT,
+}
+
+
+class SmtpDetails(msgspec.Struct, kw_only=True):
+    """The reply the verdict rests on. `text` is cleaned of control characters and at most 500 characters long."""
+
+    code: int | None = None
+    enhanced: str | None = None
+    text: str | None = None
+    host: str | None = None
+    attempts: int = 0  # looks at this address that reached a mail server
+
+
+class DnsDetails(msgspec.Struct, kw_only=True):
+    mx: list[str] = []  # host names in the order they are tried
+    implicit: bool = False  # no MX record; the domain's own address is used (RFC 5321 section 5.1)
+
+
+class Flags(msgspec.Struct, kw_only=True):
+    role: bool = False
+    disposable: bool = False
+    free: bool = False
+    catch_all: bool = False
+    mailbox_full: bool = False
+    disabled: bool = False
+
+
+class Details(msgspec.Struct, kw_only=True):
+    syntax: dict[str, Any] = {}  # {"valid", "local", "domain", "smtputf8"} or {"valid": false, "why"}
+    dns: DnsDetails = msgspec.field(default_factory=DnsDetails)
+    smtp: SmtpDetails = msgspec.field(default_factory=SmtpDetails)
+    flags: Flags = msgspec.field(default_factory=Flags)
+    provider: str | None = None
+    checked_at: str = ""  # RFC 3339, UTC
+    score_parts: dict[str, int] = {}
+    trace: list[dict[str, Any]] = []  # filled only when asked for: {"at", "host", "address", "phase", "sent", "reply"}
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """One verdict about one address. `email` is the address as it was given."""
+
+    email: str
+    normalized: str | None
+    status: Status
+    is_valid: bool
+    risk_level: RiskLevel
+    reason: Reason
+    verify_status: VerifyStatus
+    score: int  # 0 (will bounce) to 100 (safe)
+    suggestion: str | None = None
+    details: Details = msgspec.field(default_factory=Details)
+
+
+BILLABLE: frozenset[Status] = frozenset({Status.VALID, Status.INVALID, Status.RISKY})
+
+
+def is_billable(status: str, reason: str) -> bool:
+    """One credit for a definite verdict; unknown and bad syntax are free."""
+    return status in BILLABLE and reason not in (Reason.INVALID_SYNTAX, Reason.SUPPRESSED)
