@@ -1,0 +1,112 @@
+"""What was seen about one address: facts only. `judge.judge(evidence)` is the one place that has an opinion about them.
+
+An address meets, in this order: its syntax, the lists, the DNS of its domain, the policy of its mail provider, and then
+mail hosts. Each mail host that was turned to leaves one Attempt, oldest first; the last one is the one that counts.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shared.address import Address, Malformed
+from shared.verdict import Reason
+
+if TYPE_CHECKING:
+    from validator.lists import Flags
+    from validator.providers import Provider
+    from validator.smtp.classify import ReplyClass
+
+
+class DnsAnswer(StrEnum):
+    """What the DNS said about where the domain takes mail."""
+
+    FOUND = "found"  # there are mail hosts with addresses that may be asked
+    NULL_MX = "null_mx"  # RFC 7505: takes no mail
+    DOMAIN_MISSING = "domain_missing"  # NXDOMAIN
+    NO_MAIL_HOST = "no_mail_host"  # neither MX nor address records, or no MX host with an address
+    PRIVATE_ADDRESS = "private_address"  # only addresses nothing is ever sent to
+    FAILURE = "failure"  # SERVFAIL, refused, timeout, nonsense: nothing is known (temporary)
+
+
+class Phase(StrEnum):
+    """How far a session had come. `classify` takes these words."""
+
+    CONNECT = "connect"
+    BANNER = "banner"
+    EHLO = "ehlo"
+    STARTTLS = "starttls"
+    MAIL = "mail"
+    RCPT = "rcpt"
+
+
+class Outcome(StrEnum):
+    """What came of turning to a mail host about an address."""
+
+    REPLIED = "replied"  # an SMTP reply: see code, text, kind and phase (a banner or MAIL reply speaks about us)
+    TIMEOUT = "timeout"  # connected, then silence or dripping beyond the deadline of the phase
+    UNREACHABLE = "unreachable"  # no connection: refused, no route, connect timeout
+    HUNG_UP = "hung_up"  # the peer closed without the reply
+    TLS_FAILED = "tls_failed"  # STARTTLS was needed and did not work
+    PROTOCOL_ERROR = "protocol_error"  # not SMTP, or a reply that breaks the strict rules of smtp/reply.py
+    NO_SMTPUTF8 = "no_smtputf8"  # the address needs SMTPUTF8 and the host does not offer it (RFC 6531)
+    CIRCUIT_OPEN = "circuit_open"  # the breaker of this host is open: nobody was asked
+    LIMITED = "limited"  # no slot of our own limits came free in time: nobody was asked
+    OUT_OF_TIME = "out_of_time"  # the batch ended before this address had its turn or its answer
+
+
+class CatchAll(StrEnum):
+    """What a random address at the same domain was told, after a real one had been accepted."""
+
+    NOT_ASKED = "not_asked"  # no real address was accepted, or the probe never came to it
+    YES = "yes"  # accepted too: the 250 says nothing about the mailbox
+    NO = "no"  # refused as missing: the 250 means something
+    INCONCLUSIVE = "inconclusive"  # asked, and answered with something else (temporary, block, silence)
+    SKIPPED = "skipped"  # the provider's row says that RCPT is truthful there (`skip_catch_all`)
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One mail host was turned to about the address. Shared between addresses that got the same answer."""
+
+    host: str  # MX host name
+    address: str = ""  # the IP literal that was connected to; empty: none was
+    outcome: Outcome
+    phase: Phase
+    code: int | None = None  # of the decisive reply, where outcome is REPLIED
+    text: str = ""  # of that reply: all lines joined by a blank, controls stripped, at most 500 characters
+    kind: ReplyClass | None = None  # classify(code, text, phase)
+    after: float | None = None  # seconds the host itself asked to wait (retry_hint of the text)
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of the domain, shared by all its addresses in a batch. `hosts`: MX names in the order they are tried."""
+
+    answer: DnsAnswer
+    hosts: tuple[str, ...] = ()
+    implicit: bool = False  # RFC 5321 section 5.1: no MX record, the domain's own address is used
+    provider: Provider | None = None  # row of the first host; None where no row matches
+    probe_allowed: bool = True  # False: the provider forbids probing and the operator has not switched it on
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """All facts about one address. `route` is None exactly when the syntax is malformed."""
+
+    given: str
+    address: Address | Malformed
+    flags: Flags | None = None  # of the lists; None when malformed
+    route: Route | None = None
+    attempts: tuple[Attempt, ...] = ()  # empty: no mail host was turned to
+    catch_all: CatchAll = CatchAll.NOT_ASKED
+    look: int = 0  # how many times this address has been put off before
+    last_look: bool = False  # True: the judge must give a Result, never Later
+    checked_at: str = ""  # RFC 3339, UTC
+    trace: tuple[dict[str, Any], ...] = ()  # what Details.trace shows; filled only when asked for
+
+
+class Later(msgspec.Struct, frozen=True):
+    """The judge's other answer: nothing definite yet, look again. `after`: seconds the mail host asked for."""
+
+    reason: Reason
+    after: float | None = None
