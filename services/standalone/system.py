@@ -4,8 +4,8 @@ Opened in this order, closed in reverse, because each part needs those before it
 gateway's socket (a taken port must be said before anything starts) -> Redis -> broker -> documents -> validator and
 its internal API -> gateway. Every MAILVET_*_URL that is set replaces its embedded part.
 
-Nothing here survives the process but DATA_DIR: after `kill -9` the next start on the same folder finds its batches, sends
-again those that were under way (the in-process queue forgot them), and goes on.
+Nothing here survives the process but DATA_DIR: after `kill -9` the next start on the same folder finds its batches,
+sends again those that were under way (the in-process queue forgot them), and goes on.
 """
 
 from __future__ import annotations
