@@ -34,21 +34,27 @@ BATCHES = Collection(
     ),
 )
 
-# Append-only: {_id: what caused it, such as hold:{fileId}, orgId, kind, amount, state: pending|posted|refused, at, ...}
-CREDIT_ENTRIES = Collection(
-    "CreditEntries", indexed=("orgId", "state", "at"), indexes=(("orgId", "at"), ("state", "at"))
-)
-# {_id: orgId, balance, reserved, holds: {fileId: n}, recent: [entry ids applied lately]}; available = balance - reserved
+# Append-only, never changed: {_id: "{kind}:{cause}", orgId, kind, credits, amount (change of the balance), reserved
+# (change of what is held), fileId, cause, at}
+CREDIT_ENTRIES = Collection("CreditEntries", indexed=("orgId", "at"), indexes=(("orgId", "at"),))
+# {_id: orgId, balance, reserved, available: balance - reserved, holds: {fileId: n}, version, epoch,
+#  recent: [movement ids], outbox: [[entries of a movement, not yet certainly in CREDIT_ENTRIES]]}
 CREDIT_ACCOUNTS = Collection("CreditAccounts")
 
 # {_id: orgId, name, createdAt, plan, retentionDays}
 ORGANISATIONS = Collection("Organisations", indexed=("createdAt",))
 # {_id: "{orgId}:{userId}", orgId, userId, email, role: owner|admin|member|viewer, createdAt}
 MEMBERS = Collection("Members", indexed=("orgId", "userId"), indexes=(("orgId",), ("userId",)))
-# {_id: SHA-256 of the key, orgId, name, prefix, scopes, createdAt, expiresAt, revokedAt, lastUsedAt, allowedNetworks}
-API_KEYS = Collection("ApiKeys", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
-# {_id: "{orgId}:{key}", orgId, requestHash, state: running|done, status, headers, body, createdAt}
-IDEMPOTENCY_KEYS = Collection("IdempotencyKeys", indexed=("createdAt",), indexes=(("createdAt",),))
+# {_id: SHA-256 of the key, keyId, orgId, name, prefix, scopes, test, bootstrap, createdAt, createdBy, expiresAt, revokedAt,
+#  lastUsedAt, allowedNetworks}
+API_KEYS = Collection(
+    "ApiKeys", indexed=("orgId", "createdAt", "keyId"), indexes=(("orgId", "createdAt"), ("orgId", "keyId"))
+)
+# {_id: "{orgId}:{SHA-256 of the key}", orgId, requestHash, resourceId, state: running|done, runner, leaseUntil, createdAt,
+#  answer: {status, headers, body (sealed)}}
+IDEMPOTENCY_KEYS = Collection(
+    "IdempotencyKeys", indexed=("createdAt", "resourceId"), indexes=(("createdAt",), ("resourceId",))
+)
 # Append-only: {_id, orgId, at, actor, action, target, detail}
 AUDIT = Collection("AuditLog", indexed=("orgId", "at"), indexes=(("orgId", "at"),))
 # {_id: "{orgId}:{keyed hash of the normalised address}", orgId, at}

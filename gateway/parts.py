@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import httpx
     from redis.asyncio import Redis
 
+    from gateway.accounts.identify import Callers
     from gateway.credits.ledger import Ledger
     from gateway.live.hub import LiveHub
     from shared.broker import Broker
@@ -25,6 +26,7 @@ class Parts:
     broker: Broker
     redis: Redis
     ledger: Ledger
+    callers: Callers  # who is calling; `async with Callers(settings, documents, redis) as callers`
     live: LiveHub
     validators: httpx.AsyncClient  # for the internal calls; carries the internal token
 
@@ -33,4 +35,4 @@ def _parts(request: Request) -> Parts:
     return cast("Parts", request.app.state.parts)
 
 
-PartsDep = Annotated["Parts", Depends(_parts)]
+PartsDep = Annotated[Parts, Depends(_parts)]

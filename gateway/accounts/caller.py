@@ -1,10 +1,52 @@
-"""Who is calling: the one place where a request gets its organisation."""
+"""Who is calling: the one place where a request gets its organisation, and what the caller may do in it.
+
+Routes take `caller: CallerDep` and scope every query by `caller.org_id`. What a route needs is said beside it:
+`dependencies=[Depends(need_scope("files:write"))]`, or `caller: Annotated[Caller, Depends(need_scope("files:write"))]`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from fastapi import Depends, Request
+
+from gateway.parts import PartsDep
+from gateway.problem import Problem
 
 DEFAULT_ORG = "org_default"  # the first organisation: MAILVET_API_KEY, BOOTSTRAP_CREDITS and dev mode belong to it
+
+Role = Literal["owner", "admin", "member", "viewer"]
+ROLES: tuple[Role, ...] = get_args(Role)  # the mightiest first
+
+Scope = Literal[
+    "files:read",
+    "files:write",
+    "validate:write",
+    "credits:read",
+    "billing:write",
+    "webhooks:read",
+    "webhooks:write",
+    "keys:read",
+    "keys:write",
+    "members:read",
+    "members:write",
+    "audit:read",
+    "privacy:write",  # erasure, suppression, retention
+]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+EVERYTHING = "*"
+# Scopes under which credits are spent or bought. A test key has none of them: it would look free and cost money.
+CHARGING: frozenset[Scope] = frozenset({"files:write", "validate:write", "billing:write"})
+
+_VIEWER: frozenset[str] = frozenset({"files:read", "credits:read", "webhooks:read", "members:read"})
+ROLE_SCOPES: dict[Role, frozenset[str]] = {
+    "owner": frozenset({EVERYTHING}),
+    "admin": frozenset({EVERYTHING}),
+    "member": _VIEWER | {"files:write", "validate:write"},
+    "viewer": _VIEWER,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +54,50 @@ class Caller:
     """The authenticated caller. Every query of every route is scoped by `org_id`."""
 
     org_id: str
-    actor: str  # "key:{id}" or "user:{id}", for the audit log and rate limits
-    scopes: frozenset[str]  # what an API key may do; "*" is everything
-    role: str = "owner"  # of a signed-in member: owner, admin, member, viewer
+    actor: str  # "key:{id}", "user:{id}" or "dev", for the audit log and rate limits
+    scopes: frozenset[str]  # what the caller may do; "*" is everything
+    role: Role = "owner"  # of a member; keys: owner for the bootstrap key, admin with "*", else viewer
     test: bool = False  # a test key
+
+    def may(self, scope: Scope) -> bool:
+        return EVERYTHING in self.scopes or scope in self.scopes
+
+    def has_role(self, role: Role) -> bool:
+        """Whether the caller is `role` or mightier."""
+        return ROLES.index(self.role) <= ROLES.index(role)
+
+
+async def identify(request: Request, parts: PartsDep) -> Caller:
+    """The caller of this request, counted against its rate limits.
+
+    Raises Problem: 401 for any credential that is not right, 400 for one in the query string, 403 outside a key's
+    networks, 429 over the limit.
+    """
+    return await parts.callers.identify(request)
+
+
+CallerDep = Annotated[Caller, Depends(identify)]
+
+
+def need_scope(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    """A dependency that answers 403 unless the caller may do `scope`."""
+
+    async def scoped(caller: CallerDep) -> Caller:
+        if not caller.may(scope):
+            raise Problem(403, "scope_missing", f"This needs the scope {scope}.", scope=scope)
+        if caller.test and scope in CHARGING:
+            raise Problem(403, "test_key", "A test key cannot spend or buy credits; use a live key.", scope=scope)
+        return caller
+
+    return scoped
+
+
+def need_role(role: Role) -> Callable[[Caller], Awaitable[Caller]]:
+    """A dependency that answers 403 unless the caller is `role` or mightier."""
+
+    async def ranked(caller: CallerDep) -> Caller:
+        if not caller.has_role(role):
+            raise Problem(403, "role_missing", f"This needs the role {role}.", role=role)
+        return caller
+
+    return ranked
