@@ -32,6 +32,6 @@ def configure_logs(level: str) -> None:
 
 
 def get_log(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger whose lines carry `logger=name`."""
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    """A logger whose lines carry `area=name`."""
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(area=name)
     return log
