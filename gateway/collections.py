@@ -46,7 +46,7 @@ ORGANISATIONS = Collection("Organisations", indexed=("createdAt",))
 # {_id: "{orgId}:{userId}", orgId, userId, email, role: owner|admin|member|viewer, createdAt}
 MEMBERS = Collection("Members", indexed=("orgId", "userId"), indexes=(("orgId",), ("userId",)))
 # {_id: SHA-256 of the key, keyId, orgId, name, prefix, scopes, test, bootstrap, createdAt, createdBy, expiresAt, revokedAt,
-#  lastUsedAt, allowedNetworks}
+#  revokedBy, lastUsedAt, allowedNetworks}
 API_KEYS = Collection(
     "ApiKeys", indexed=("orgId", "createdAt", "keyId"), indexes=(("orgId", "createdAt"), ("orgId", "keyId"))
 )
