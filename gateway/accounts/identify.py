@@ -21,6 +21,7 @@ from gateway.accounts.credentials import read_credential, unauthorised
 from gateway.accounts.lookups import Lookups
 from gateway.api_keys.keys import KnownKey, LastUsed, find_key, hash_key
 from gateway.problem import Problem
+from gateway.rate_limits.limiter import RateLimiter, refuse
 from shared.documents import Documents
 from shared.logs import get_log
 from shared.redis_keys import KEYS_CHANGED
@@ -57,6 +58,7 @@ class Callers:
         self._clock = clock
         self._keys: Lookups[KnownKey] = Lookups(lambda key_hash: find_key(documents, key_hash), ticks)
         self._last_used = LastUsed(documents, clock)
+        self._limits = RateLimiter(redis, settings.requests_per_minute, clock=clock, ticks=ticks)
         self._listener: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -73,7 +75,15 @@ class Callers:
 
     async def identify(self, request: Request) -> Caller:
         """See gateway.accounts.caller.identify."""
-        return await self._judge(request)
+        address = request.client.host if request.client else None
+        try:
+            caller = await self._judge(request, address)
+        except Problem as problem:
+            if problem.status == 401:
+                await self._count(request, None, address)
+            raise
+        await self._count(request, caller.actor, address)
+        return caller
 
     async def changed(self) -> None:
         """A key or member changed: forget here at once, and tell the other processes."""
@@ -83,13 +93,19 @@ class Callers:
         except RedisError:
             log.warning("keys_changed_not_told")  # the others notice within the trusted seconds
 
-    async def _judge(self, request: Request) -> Caller:
+    async def _count(self, request: Request, actor: str | None, address: str | None) -> None:
+        standing = await self._limits.count(actor, address)
+        request.state.rate_limit = standing
+        if standing is not None and not standing.allowed:
+            raise refuse(standing)
+
+    async def _judge(self, request: Request, address: str | None) -> Caller:
         credential = read_credential(request)
         if credential is None:
             if self._settings.auth_mode == "dev":
                 return DEV
             raise unauthorised()
-        return await self._by_key(credential, request.client.host if request.client else None)
+        return await self._by_key(credential, address)
 
     async def _by_key(self, credential: str, address: str | None) -> Caller:
         known = await self._keys.get(hash_key(credential))
