@@ -10,27 +10,38 @@ from shared.documents import Collection
 # One per file (a list upload, a validate-batch call, or a single address that took longer than its caller could wait).
 # {_id, fileId, orgId, kind: upload|batch|single, filename, status, createdAt, startedAt, finishedAt, expiresAt,
 #  totalEmails, uniqueEmails, duplicates, malformed, creditsReserved, creditsCharged, totalBatches, completedBatches,
-#  processed, valid, invalid, risky, unknown, table: {...how to read the upload again...}, callbackUrl, settled, failure}
-# status: receiving -> (ready ->) queued -> processing <-> paused -> completed | cancelled | failed
+#  processed, valid, invalid, risky, unknown, billable, reasons: {}, domains: [[domain, valid, invalid, risky, unknown]],
+#  eta: {at, seconds}, aliveUntil (while receiving), outcome (from settling on), event: {id, type, at}, eventState:
+#  pending (until the webhooks took it), erasedAt, eraseState: running|done,
+#  table: {...how to read the upload again...}, callbackUrl, settled, failure}
+# status (gateway/batches/state.py): receiving -> queued -> processing <-> paused -> settling -> completed | cancelled | failed
 FILES = Collection(
     "EmailBatches",
-    indexed=("orgId", "status", "createdAt", "settled", "expiresAt", "kind"),
-    indexes=(("orgId", "createdAt"), ("status", "createdAt"), ("settled", "createdAt"), ("expiresAt",)),
+    indexed=("orgId", "status", "createdAt", "settled", "expiresAt", "kind", "eraseState", "eventState"),
+    indexes=(
+        ("orgId", "createdAt"),
+        ("status", "createdAt"),
+        ("settled", "createdAt"),
+        ("expiresAt",),
+        ("eraseState",),
+        ("eventState", "createdAt"),
+    ),
 )
 
 # One per batch, work and results in one document, so that recording a result is one atomic write.
 # {_id: batchId, batchId, fileId, orgId, no, status: pending|dispatched|done|cancelled, attempt, look, lookAttempt, dueAt,
-#  leaseUntil, emails: [addresses still to be verified], rows: [their upload rows], processedEmails,
-#  results: [Result + {"row": n}], summary: {valid, invalid, risky, unknown, billable, reasons: {}, domains: {}}}
+#  leaseUntil, dispatchedAt, confirmedAt, lost (attempts that vanished in this look), recordedAt (0: no results yet),
+#  emails: [addresses still to be verified], rows: [their upload rows], processedEmails,
+#  results: [Result + {"row": n}], summary: {valid, invalid, risky, unknown, billable, reasons: {}, domains: []}}
 BATCHES = Collection(
     "EmailResults",
-    indexed=("fileId", "orgId", "no", "status", "dueAt", "leaseUntil", "processedEmails", "summary"),
+    indexed=("fileId", "orgId", "no", "status", "dueAt", "leaseUntil", "recordedAt", "processedEmails", "summary"),
     indexes=(
         ("fileId", "no"),
         ("fileId", "status", "dueAt"),
         ("status", "dueAt"),
         ("status", "leaseUntil"),
-        ("fileId", "no", "status", "processedEmails", "summary"),
+        ("fileId", "recordedAt", "status", "processedEmails", "summary"),
     ),
 )
 
@@ -43,7 +54,7 @@ CREDIT_ACCOUNTS = Collection("CreditAccounts")
 
 # {_id: orgId, name, createdAt, plan, retentionDays}
 ORGANISATIONS = Collection("Organisations", indexed=("createdAt",))
-# {_id: "{orgId}:{userId}", orgId, userId, email, role: owner|admin|member|viewer, createdAt}
+# {_id: "{orgId}:{userId}", orgId, userId, email, role: owner|admin|member|viewer, createdAt, removedAt}
 MEMBERS = Collection("Members", indexed=("orgId", "userId"), indexes=(("orgId",), ("userId",)))
 # {_id: SHA-256 of the key, keyId, orgId, name, prefix, scopes, test, bootstrap, createdAt, createdBy, expiresAt, revokedAt,
 #  revokedBy, lastUsedAt, allowedNetworks}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 from gateway.accounts.caller import DEFAULT_ORG, EVERYTHING
+from gateway.accounts.organisations import ensure_organisation
 from gateway.api_keys.keys import hash_key, key_document
-from gateway.collections import API_KEYS, ORGANISATIONS
+from gateway.collections import API_KEYS
 from gateway.parts import Parts
-from shared.documents import Change, Documents
+from shared.documents import Change
 from shared.logs import get_log
 
 log = get_log("gateway.accounts")
@@ -28,12 +29,6 @@ async def bootstrap(parts: Parts) -> None:
     await parts.ledger.sweep()
     if parts.settings.bootstrap_credits:
         await parts.ledger.grant(DEFAULT_ORG, parts.settings.bootstrap_credits, "bootstrap")
-
-
-async def ensure_organisation(documents: Documents, org_id: str, now: float) -> None:
-    await documents.insert(
-        ORGANISATIONS, {"_id": org_id, "name": org_id, "createdAt": now, "plan": "default", "retentionDays": None}
-    )
 
 
 async def _install_key(parts: Parts, key: str, now: float) -> None:

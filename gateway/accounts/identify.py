@@ -10,15 +10,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import httpx
 from fastapi import Request
 from redis.exceptions import RedisError
 
 from gateway.accounts.caller import DEFAULT_ORG, EVERYTHING, Caller
 from gateway.accounts.credentials import read_credential, unauthorised
+from gateway.accounts.jwks import Jwks
 from gateway.accounts.lookups import Lookups
+from gateway.accounts.members import sign_in
+from gateway.accounts.tokens import Session, looks_like_token, read_clerk_token, read_hs256_token
 from gateway.api_keys.keys import KnownKey, LastUsed, find_key, hash_key
 from gateway.problem import Problem
 from gateway.rate_limits.limiter import RateLimiter, refuse
@@ -56,22 +61,33 @@ class Callers:
         self._documents = documents
         self._redis = redis
         self._clock = clock
-        self._keys: Lookups[KnownKey] = Lookups(lambda key_hash: find_key(documents, key_hash), ticks)
+        self._ticks = ticks
+        self._keys: Lookups[str, KnownKey] = Lookups(lambda key_hash: find_key(documents, key_hash), ticks)
+        self._members: Lookups[Session, Caller] = Lookups(lambda session: sign_in(documents, session), ticks)
         self._last_used = LastUsed(documents, clock)
         self._limits = RateLimiter(redis, settings.requests_per_minute, clock=clock, ticks=ticks)
-        self._listener: asyncio.Task[None] | None = None
+        self._jwks: Jwks | None = None
+        self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._listener = asyncio.create_task(self._listen(), name="accounts-changes")
+        if self._settings.auth_mode == "clerk":
+            self._settings.need("clerk_jwks_url", "clerk_issuer", "clerk_authorized_parties")
+            client = await self._opened.enter_async_context(httpx.AsyncClient(trust_env=False))
+            self._jwks = Jwks(self._settings.clerk_jwks_url or "", client, ticks=self._ticks)
+            self._opened.push_async_callback(self._jwks.close)
+        elif self._settings.auth_mode == "hs256":
+            self._settings.need("hs256_secret")
+        self._opened.push_async_callback(self._keys.close)
+        self._opened.push_async_callback(self._members.close)
+        listener = asyncio.create_task(self._listen(), name="accounts-changes")
+        self._opened.push_async_callback(asyncio.wait, [listener])
+        self._opened.callback(listener.cancel)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
-        await self._keys.close()
+        await self._opened.aclose()
 
     async def identify(self, request: Request) -> Caller:
         """See gateway.accounts.caller.identify."""
@@ -87,7 +103,7 @@ class Callers:
 
     async def changed(self) -> None:
         """A key or member changed: forget here at once, and tell the other processes."""
-        self._keys.clear()
+        self._forget()
         try:
             await self._redis.publish(KEYS_CHANGED, b"")
         except RedisError:
@@ -105,7 +121,21 @@ class Callers:
             if self._settings.auth_mode == "dev":
                 return DEV
             raise unauthorised()
+        if self._settings.auth_mode in {"clerk", "hs256"} and looks_like_token(credential):
+            return await self._by_token(credential)
         return await self._by_key(credential, address)
+
+    async def _by_token(self, token: str) -> Caller:
+        settings = self._settings
+        if self._jwks is not None:
+            issuer, parties = settings.clerk_issuer or "", settings.clerk_authorized_parties
+            session = await read_clerk_token(token, self._jwks, issuer, parties)
+        else:
+            session = read_hs256_token(token, settings.hs256_secret or "")
+        caller = await self._members.get(session)
+        if caller is None:
+            raise unauthorised()
+        return caller
 
     async def _by_key(self, credential: str, address: str | None) -> Caller:
         known = await self._keys.get(hash_key(credential))
@@ -116,6 +146,10 @@ class Callers:
         await self._last_used.note(known)
         return known.caller
 
+    def _forget(self) -> None:
+        self._keys.clear()
+        self._members.clear()
+
     async def _listen(self) -> None:
         """Forget on every message, and after every gap in the subscription."""
         while True:
@@ -124,7 +158,7 @@ class Callers:
                     await changes.subscribe(KEYS_CHANGED)
                     while True:
                         if await changes.get_message(timeout=_HEARD) is not None:
-                            self._keys.clear()
+                            self._forget()
             except (RedisError, OSError):
                 log.warning("keys_changed_unheard")
                 await asyncio.sleep(_RECONNECT)

@@ -9,27 +9,28 @@ a stranger cannot fill the memory, and a new key works at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 TRUSTED = 4.0  # seconds
 _MOST = 10_000  # remembered look-ups; more start afresh
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class Lookups(Generic[T]):
+class Lookups(Generic[K, T]):
     """`load(id)` behind a memory of TRUSTED seconds. `clock` counts seconds and never goes back."""
 
-    def __init__(self, load: Callable[[str], Awaitable[T | None]], clock: Callable[[], float]) -> None:
+    def __init__(self, load: Callable[[K], Awaitable[T | None]], clock: Callable[[], float]) -> None:
         self._load = load
         self._clock = clock
-        self._known: dict[str, tuple[float, T]] = {}
-        self._joinable: dict[str, asyncio.Task[T | None]] = {}
+        self._known: dict[K, tuple[float, T]] = {}
+        self._joinable: dict[K, asyncio.Task[T | None]] = {}
         self._reads: set[asyncio.Task[T | None]] = set()
         self._generation = 0
 
-    async def get(self, id_: str) -> T | None:
+    async def get(self, id_: K) -> T | None:
         known = self._known.get(id_)
         if known is not None and self._clock() < known[0] + TRUSTED:
             return known[1]
@@ -54,7 +55,7 @@ class Lookups(Generic[T]):
             read.cancel()
         await asyncio.gather(*self._reads, return_exceptions=True)
 
-    async def _read(self, id_: str) -> T | None:
+    async def _read(self, id_: K) -> T | None:
         generation, began = self._generation, self._clock()
         found = await self._load(id_)
         if generation != self._generation:
@@ -66,7 +67,7 @@ class Lookups(Generic[T]):
             self._known[id_] = (began, found)
         return found
 
-    def _ended(self, id_: str, read: asyncio.Task[T | None]) -> None:
+    def _ended(self, id_: K, read: asyncio.Task[T | None]) -> None:
         self._reads.discard(read)
         if self._joinable.get(id_) is read:
             del self._joinable[id_]
