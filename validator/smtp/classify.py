@@ -1,8 +1,8 @@
 """What an SMTP reply means. Pure: text in, class out; the rules are data in `rules/*.toml`.
 
-The order of the rules is the order of trust: marks of one provider, words about the sender, words about the state of the
-mailbox, words about us, words about speed, words about a missing mailbox or domain, weaker words, enhanced status codes
-(RFC 3463), reply codes (RFC 5321). The first rule that matches decides. Two things stand above all rules:
+The order of the rules is the order of trust: marks of one provider, words about the sender, about the state of the
+mailbox, about us, about speed, about a missing mailbox or domain, weaker words, enhanced status codes (RFC 3463), reply
+codes (RFC 5321). The first rule that matches decides. Two things stand above all rules:
 
 - a reply before RCPT (banner, EHLO, STARTTLS, MAIL) says nothing about a mailbox;
 - a 4xx is never `mailbox_missing` or `mailbox_disabled`.
@@ -76,7 +76,6 @@ _STATUS = re.compile(r"(?<![\d.\w])([245])\.(\d{1,3})\.(\d{1,3})(?![\d\w]|\.\d)"
 _CODE_AGAIN = re.compile(r"(?:\A|(?<=\n))\s*\d{3}[- ]")
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']{1,300}")
 _ADDRESS = re.compile(r"<?[^\s<>()\[\],;:\"'@]{1,128}@[^\s<>()\[\],;:\"'@]{1,255}>?")
-_UNIQUE = re.compile(r"\S*\d\S*")
 _SPACE = re.compile(r"\s+")
 _LETTERS = str.maketrans(
     {"ł": "l", "ß": "ss", "ø": "o", "æ": "ae", "đ": "d", "ı": "i", "œ": "oe", "’": "'", "`": "'", "“": '"', "”": '"'}
@@ -84,13 +83,13 @@ _LETTERS = str.maketrans(
 
 
 def classify(code: int, text: str, phase: str = "rcpt") -> Classified:
-    """The class of a reply of `code` with `text` (all lines, with or without enhanced status) to the command of `phase`.
+    """The class of a reply of `code` with `text` (all its lines, enhanced status included) to the command of `phase`.
 
     Never raises. `phase` is one of evidence.Phase, or "data"; an unknown word counts as "rcpt".
     """
     if 200 <= code <= 299:
-        status = _STATUS.search(text[:64])
-        return _ACCEPTED if status is None else _ACCEPTED._replace(enhanced=status[0])
+        status = find_status(code, text)
+        return _ACCEPTED if status is None else _ACCEPTED._replace(enhanced=status)
     read = _read(code, text)
     rule = _decide(code, read)
     cls = rule.cls
@@ -112,6 +111,11 @@ def _classify_known(code: int, text: str, phase: str) -> Classified:
     return classify(code, text, phase)
 
 
+def find_status(code: int, text: str) -> str | None:
+    """The first enhanced status (RFC 3463) in `text` that is of the class of `code`, such as "5.1.1"."""
+    return next((found[0] for found in _STATUS.finditer(text[:MAX_TEXT]) if int(found[1]) == code // 100), None)
+
+
 def fold(text: str) -> str:
     """Without accents: NFKD less the combining marks, and the letters that have no decomposition."""
     if text.isascii():
@@ -122,10 +126,10 @@ def fold(text: str) -> str:
 
 def _read(code: int, text: str) -> _Read:
     text = _CODE_AGAIN.sub(" ", fold(text[:MAX_TEXT].lower()))
-    status = next((found for found in _STATUS.finditer(text) if int(found[1]) == code // 100), None)
+    status = find_status(code, text)
     urls = " ".join(_URL.findall(text))
     text = _STATUS.sub(" ", _ADDRESS.sub("@", _URL.sub(" ", text))).replace("#", " ")
-    return _Read(status and status[0], _SPACE.sub(" ", text).strip(), urls)
+    return _Read(status, _SPACE.sub(" ", text).strip(), urls)
 
 
 def _decide(code: int, read: _Read) -> _Rule:

@@ -1,0 +1,226 @@
+"""The one place with an opinion: Evidence in, a Result or "look again later" out. Pure, and total: it never raises.
+
+What can never happen here: `invalid` from a 4xx, from silence, from a refusal of us, or from anything said before RCPT;
+`valid` without a 250 or 251 to RCPT itself; an attribute (role, disposable, free) in front of an `invalid`.
+
+An accepted address whose random neighbour got no clear answer is not `valid` and not catch-all either: nobody saw that.
+It is looked at again; at the last look it stays `unknown` (free of charge), unless the provider is known to refuse
+unknown mailboxes at RCPT. See docs/decisions/0026.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shared.address import Address, Malformed
+from shared.verdict import (
+    VERIFY_STATUS,
+    Details,
+    DnsDetails,
+    Flags,
+    Reason,
+    Result,
+    SmtpDetails,
+    Status,
+)
+from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase
+from validator.score import risk_level, score_parts, total
+from validator.smtp.classify import ReplyClass, find_status
+from validator.suggest import suggest_domain
+
+MAX_REPLY_TEXT = 500
+
+
+class _Opinion(NamedTuple):
+    """`patience`: looks after the first that are worth spending on it (0: it is final; None: all there are)."""
+
+    status: Status
+    reason: Reason
+    patience: int | None = 0
+    after: float | None = None
+    unproven: bool = False
+
+
+_BY_DNS: dict[DnsAnswer, _Opinion] = {
+    DnsAnswer.NULL_MX: _Opinion(Status.INVALID, Reason.NULL_MX),
+    DnsAnswer.DOMAIN_MISSING: _Opinion(Status.INVALID, Reason.DOMAIN_MISSING),
+    DnsAnswer.NO_MAIL_HOST: _Opinion(Status.INVALID, Reason.NO_MAIL_HOST),
+    DnsAnswer.PRIVATE_ADDRESS: _Opinion(Status.UNKNOWN, Reason.PRIVATE_ADDRESS),
+    DnsAnswer.FAILURE: _Opinion(Status.UNKNOWN, Reason.DNS_FAILURE, None),
+}
+# A host that is down or silent gets one more look; what we ourselves put off waits as long as there are looks.
+_BY_OUTCOME: dict[Outcome, _Opinion] = {
+    Outcome.TIMEOUT: _Opinion(Status.UNKNOWN, Reason.TIMEOUT, 1),
+    Outcome.UNREACHABLE: _Opinion(Status.UNKNOWN, Reason.UNREACHABLE, 1),
+    Outcome.HUNG_UP: _Opinion(Status.UNKNOWN, Reason.SERVER_ERROR, 1),
+    Outcome.TLS_FAILED: _Opinion(Status.UNKNOWN, Reason.TLS_FAILED, 1),
+    Outcome.PROTOCOL_ERROR: _Opinion(Status.UNKNOWN, Reason.PROTOCOL_ERROR),
+    Outcome.NO_SMTPUTF8: _Opinion(Status.UNKNOWN, Reason.PROTOCOL_ERROR),
+    Outcome.CIRCUIT_OPEN: _Opinion(Status.UNKNOWN, Reason.CIRCUIT_OPEN, None),
+    Outcome.LIMITED: _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None),
+    Outcome.OUT_OF_TIME: _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None),
+}
+_PERMANENT: dict[ReplyClass, _Opinion] = {
+    ReplyClass.MAILBOX_MISSING: _Opinion(Status.INVALID, Reason.MAILBOX_MISSING),
+    ReplyClass.MAILBOX_DISABLED: _Opinion(Status.INVALID, Reason.MAILBOX_DISABLED),
+    ReplyClass.RELAY_DENIED: _Opinion(Status.INVALID, Reason.RELAY_DENIED),
+    ReplyClass.MAILBOX_FULL: _Opinion(Status.RISKY, Reason.MAILBOX_FULL),
+    ReplyClass.SENDER_BLOCKED: _Opinion(Status.UNKNOWN, Reason.PROBER_BLOCKED),
+    ReplyClass.SERVER_ERROR: _Opinion(Status.UNKNOWN, Reason.SERVER_ERROR),
+    ReplyClass.GREYLISTED: _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None),
+    ReplyClass.RATE_LIMITED: _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None),
+}
+_TEMPORARY: dict[ReplyClass, _Opinion] = {
+    ReplyClass.MAILBOX_FULL: _Opinion(Status.RISKY, Reason.MAILBOX_FULL),
+    ReplyClass.SENDER_BLOCKED: _Opinion(Status.UNKNOWN, Reason.PROBER_BLOCKED, None),
+    ReplyClass.SERVER_ERROR: _Opinion(Status.UNKNOWN, Reason.SERVER_ERROR, None),
+}
+_PUT_OFF = _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None)
+_ODD_REPLY = _Opinion(Status.UNKNOWN, Reason.PROTOCOL_ERROR)
+_POLICY = _Opinion(Status.UNKNOWN, Reason.PROVIDER_POLICY)
+
+
+def judge(evidence: Evidence) -> Result | Later:
+    """The verdict on the address, or Later where more can be learnt and this is not the last look."""
+    if isinstance(evidence.address, Malformed):
+        return _malformed(evidence, evidence.address)
+    opinion = _opinion(evidence)
+    waits = opinion.patience is None or evidence.look < opinion.patience
+    if waits and not evidence.last_look:
+        return Later(opinion.reason, opinion.after)
+    return _result(evidence, evidence.address, opinion)
+
+
+def _opinion(evidence: Evidence) -> _Opinion:
+    route = evidence.route
+    if route is None:
+        return _BY_DNS[DnsAnswer.FAILURE]
+    if route.answer is not DnsAnswer.FOUND:
+        return _BY_DNS[route.answer]
+    if not route.probe_allowed:
+        return _POLICY
+    if not evidence.attempts:
+        return _PUT_OFF
+    last = evidence.attempts[-1]
+    if last.outcome is not Outcome.REPLIED:
+        return _BY_OUTCOME[last.outcome]
+    return _by_reply(evidence, last)
+
+
+def _by_reply(evidence: Evidence, last: Attempt) -> _Opinion:
+    kind, code = last.kind, last.code or 0
+    if kind is ReplyClass.ACCEPTED:
+        # 252 promises nothing (RFC 5321 section 3.5.3), and no other 2xx belongs to RCPT.
+        return _accepted(evidence) if last.phase is Phase.RCPT and code in (250, 251) else _ODD_REPLY
+    if kind is None or not 400 <= code <= 599:
+        return _ODD_REPLY
+    if code >= 500 and last.phase is not Phase.RCPT:
+        opinion = _PERMANENT[kind]
+        return opinion if opinion.status is Status.UNKNOWN else _PERMANENT[ReplyClass.SENDER_BLOCKED]
+    opinion = _PERMANENT[kind] if code >= 500 else _TEMPORARY.get(kind, _PUT_OFF)
+    return opinion._replace(after=last.after)
+
+
+def _accepted(evidence: Evidence) -> _Opinion:
+    provider = evidence.route.provider if evidence.route else None
+    if provider is not None and provider.accepts_all:
+        return _POLICY
+    disposable = evidence.flags is not None and evidence.flags.disposable
+    role = evidence.flags is not None and evidence.flags.role
+    if disposable:
+        return _Opinion(Status.RISKY, Reason.DISPOSABLE)
+    if evidence.catch_all is CatchAll.YES:
+        return _Opinion(Status.RISKY, Reason.CATCH_ALL)
+    unproven = evidence.catch_all in (CatchAll.NOT_ASKED, CatchAll.INCONCLUSIVE)
+    if unproven and not (evidence.last_look and provider is not None and provider.truthful):
+        return _PUT_OFF._replace(unproven=True)
+    if role:
+        return _Opinion(Status.RISKY, Reason.ROLE_ACCOUNT, unproven=unproven)
+    return _Opinion(Status.VALID, Reason.ACCEPTED, unproven=unproven)
+
+
+def _malformed(evidence: Evidence, address: Malformed) -> Result:
+    return Result(
+        email=evidence.given,
+        normalized=None,
+        status=Status.INVALID,
+        is_valid=False,
+        risk_level=risk_level(Status.INVALID, 0),
+        reason=Reason.INVALID_SYNTAX,
+        verify_status=VERIFY_STATUS[Status.INVALID],
+        score=0,
+        details=Details(syntax={"valid": False, "why": address.why}, checked_at=evidence.checked_at),
+    )
+
+
+def _result(evidence: Evidence, address: Address, opinion: _Opinion) -> Result:
+    route = evidence.route
+    better = suggest_domain(address.domain)
+    parts = _parts(evidence, opinion, mistyped=better is not None)
+    score = total(parts)
+    return Result(
+        email=evidence.given,
+        normalized=address.normalized,
+        status=opinion.status,
+        is_valid=opinion.status is Status.VALID,
+        risk_level=risk_level(opinion.status, score),
+        reason=opinion.reason,
+        verify_status=VERIFY_STATUS[opinion.status],
+        score=score,
+        suggestion=f"{address.local}@{better}" if better is not None else None,
+        details=Details(
+            syntax={
+                "valid": True,
+                "local": address.local,
+                "domain": address.domain,
+                "smtputf8": address.smtputf8,
+            },
+            dns=DnsDetails(mx=list(route.hosts), implicit=route.implicit) if route else DnsDetails(),
+            smtp=_smtp(evidence),
+            flags=_flags(evidence, opinion),
+            provider=route.provider.name if route and route.provider else None,
+            checked_at=evidence.checked_at,
+            score_parts=parts,
+            trace=list(evidence.trace),
+        ),
+    )
+
+
+def _parts(evidence: Evidence, opinion: _Opinion, *, mistyped: bool) -> dict[str, int]:
+    flags = evidence.flags
+    return score_parts(
+        opinion.status,
+        opinion.reason,
+        role=flags is not None and flags.role,
+        disposable=flags is not None and flags.disposable,
+        disposable_wide=flags is not None and flags.disposable_wide,
+        mistyped=mistyped,
+        unproven=opinion.unproven,
+        implicit_mx=evidence.route is not None and evidence.route.implicit,
+    )
+
+
+def _flags(evidence: Evidence, opinion: _Opinion) -> Flags:
+    flags = evidence.flags
+    return Flags(
+        role=flags is not None and flags.role,
+        disposable=flags is not None and flags.disposable,
+        free=flags is not None and flags.free,
+        catch_all=evidence.catch_all is CatchAll.YES,
+        mailbox_full=opinion.reason is Reason.MAILBOX_FULL,
+        disabled=opinion.reason is Reason.MAILBOX_DISABLED,
+    )
+
+
+def _smtp(evidence: Evidence) -> SmtpDetails:
+    if not evidence.attempts:
+        return SmtpDetails(attempts=evidence.look)
+    last = evidence.attempts[-1]
+    reached = any(attempt.address for attempt in evidence.attempts)
+    return SmtpDetails(
+        code=last.code,
+        enhanced=find_status(last.code, last.text) if last.code is not None else None,
+        text=last.text[:MAX_REPLY_TEXT] or None,
+        host=last.host,
+        attempts=evidence.look + (1 if reached else 0),
+    )
