@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.accounts.identify import Callers
     from gateway.credits.ledger import Ledger
     from gateway.live.hub import LiveHub
+    from gateway.machine import Machine
     from shared.broker import Broker
     from shared.documents import Documents
     from shared.settings import Settings
@@ -27,6 +28,7 @@ class Parts:
     redis: Redis
     ledger: Ledger
     callers: Callers  # who is calling; `async with Callers(settings, documents, redis) as callers`
+    machine: Machine
     live: LiveHub
     validators: httpx.AsyncClient  # for the internal calls; carries the internal token
 

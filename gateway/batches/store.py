@@ -1,0 +1,188 @@
+"""From planned rows to stored batches, before anything is published; and the moment a file begins to count.
+
+Order: the FILES document is there with status `receiving` -> credits are held -> `store_batches` -> `accept_file`.
+All of it can be repeated with the same input (ids come from the file's id and the batch's number). While batches are
+being stored the file carries `aliveUntil`; repair removes a `receiving` file whose time has passed, with its hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from gateway.batches.state import ACCEPT, BatchStatus, FileStatus
+from gateway.collections import BATCHES, FILES
+from gateway.results.summary import empty_summary, summarise
+from gateway.results.verdicts import malformed_result
+from gateway.uploads.plan import MalformedRow, PlannedBatch
+from shared.documents import Change, Document, Documents
+
+if TYPE_CHECKING:
+    from gateway.parts import Parts
+
+CHUNK_ADDRESSES = 10_000  # addresses in memory at once while storing
+MALFORMED_BATCH = 500  # malformed rows in one document
+RECEIVING_LEASE = 60.0  # seconds a receiving file may be silent before it counts as abandoned
+
+# What every accepted file begins with.
+_NOTHING_YET: dict[str, Any] = {
+    "creditsCharged": 0,
+    "completedBatches": 0,
+    "processed": 0,
+    "valid": 0,
+    "invalid": 0,
+    "risky": 0,
+    "unknown": 0,
+    "reasons": {},
+    "domains": [],
+    "settled": False,
+    "failure": None,
+}
+
+Clock = Callable[[], float]
+
+
+def receiving_file(
+    file_id: str,
+    org_id: str,
+    *,
+    kind: str,
+    filename: str,
+    created_at: float,
+    retention_days: int,
+    total: int,
+    unique: int,
+    duplicates: int,
+    malformed: int,
+    callback_url: str | None = None,
+    table: dict[str, Any] | None = None,
+) -> Document:
+    """A new FILES document, not yet visible to anybody. As many credits as `unique` are to be held for it."""
+    return {
+        "_id": file_id,
+        "fileId": file_id,
+        "orgId": org_id,
+        "kind": kind,
+        "filename": filename,
+        "status": str(FileStatus.RECEIVING),
+        "createdAt": created_at,
+        "aliveUntil": created_at + RECEIVING_LEASE,
+        "expiresAt": created_at + retention_days * 86_400.0,
+        "totalEmails": total,
+        "uniqueEmails": unique,
+        "duplicates": duplicates,
+        "malformed": malformed,
+        "creditsReserved": unique,
+        "totalBatches": 0,
+        **_NOTHING_YET,
+        "callbackUrl": callback_url,
+        "table": table,
+    }
+
+
+def batch_id(file_id: str, no: int) -> str:
+    return f"{file_id}.{no:07d}"
+
+
+def _pending(file_id: str, org_id: str, planned: PlannedBatch, look: int, due_at: float) -> Document:
+    id_ = batch_id(file_id, planned.no)
+    return {
+        "_id": id_,
+        "batchId": id_,
+        "fileId": file_id,
+        "orgId": org_id,
+        "no": planned.no,
+        "status": str(BatchStatus.PENDING),
+        "attempt": 0,
+        "lost": 0,
+        "look": look,
+        "lookAttempt": 1,
+        "dueAt": due_at,
+        "leaseUntil": 0.0,
+        "recordedAt": 0.0,
+        "emails": planned.emails,
+        "rows": planned.rows,
+        "processedEmails": 0,
+        "results": [],
+        "summary": empty_summary(),
+    }
+
+
+def _malformed(file_id: str, org_id: str, no: int, rows: list[MalformedRow], now: float) -> Document:
+    results = [{**malformed_result(row.email, row.why, now), "row": row.row} for row in rows]
+    document = _pending(file_id, org_id, PlannedBatch(no, [], []), 0, now)
+    return document | {
+        "status": str(BatchStatus.DONE),
+        "recordedAt": now,
+        "processedEmails": len(results),
+        "results": results,
+        "summary": summarise(results),
+    }
+
+
+def _documents_of(
+    file_id: str,
+    org_id: str,
+    batches: Iterable[PlannedBatch],
+    malformed: Iterable[MalformedRow],
+    now: float,
+    look: int,
+    due_at: float,
+) -> Iterator[Document]:
+    no = 0
+    for planned in batches:
+        no = max(no, planned.no)
+        yield _pending(file_id, org_id, planned, look, due_at)
+    rows = iter(malformed)
+    while chunk := list(islice(rows, MALFORMED_BATCH)):
+        no += 1
+        yield _malformed(file_id, org_id, no, chunk, now)
+
+
+async def store_batches(
+    documents: Documents,
+    file_id: str,
+    org_id: str,
+    batches: Iterable[PlannedBatch],
+    malformed: Iterable[MalformedRow] = (),
+    *,
+    look: int = 0,
+    due_at: float = 0.0,
+    clock: Clock = time.time,
+) -> int:
+    """Insert the batches of a `receiving` file, and its malformed rows as batches that are done; how many that are.
+
+    The iterables are read in chunks of CHUNK_ADDRESSES and may read from disk. `look` and `due_at` (seconds since the
+    epoch) are those of addresses that were put off once already. Repeatable; raises DocumentsUnavailable.
+    """
+    total = 0
+    chunk: list[Document] = []
+    addresses = 0
+    for document in _documents_of(file_id, org_id, batches, malformed, clock(), look, due_at):
+        chunk.append(document)
+        addresses += len(document["emails"]) + len(document["results"])
+        total += 1
+        if addresses >= CHUNK_ADDRESSES:
+            await documents.insert_many(BATCHES, chunk)
+            await _stay_alive(documents, file_id, clock)
+            chunk, addresses = [], 0
+    if chunk:
+        await documents.insert_many(BATCHES, chunk)
+    return total
+
+
+async def _stay_alive(documents: Documents, file_id: str, clock: Clock) -> None:
+    alive = Change(set={"aliveUntil": clock() + RECEIVING_LEASE})
+    await documents.update(FILES, file_id, alive, ACCEPT.where)
+
+
+async def accept_file(parts: Parts, file_id: str, total_batches: int) -> Document | None:
+    """`receiving` -> `queued`: from here on the file is the dispatcher's. None when it was not receiving (any more)."""
+    start = {**_NOTHING_YET, "totalBatches": total_batches}
+    change = Change(set={**ACCEPT.set, **start}, unset=("aliveUntil",))
+    accepted = await parts.documents.update(FILES, file_id, change, ACCEPT.where)
+    if accepted is not None:
+        parts.machine.file_changed(file_id)
+    return accepted

@@ -1,0 +1,110 @@
+"""What a batch's results add up to. Pure.
+
+A summary is `{valid, invalid, risky, unknown, billable, reasons: {reason: n}, domains: [[domain, valid, invalid, risky,
+unknown], ...]}`. Domains are a list because a document's keys must not contain dots (some MongoDB-wire servers refuse
+them). Counts of a file are sums of its batches' summaries, never increments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.verdict import is_billable
+
+STATUSES = ("valid", "invalid", "risky", "unknown")
+_AT = {status: position for position, status in enumerate(STATUSES)}
+TOP_DOMAINS = 100  # shown to users
+MAX_DOMAINS = 20_000  # kept while adding up; beyond it the smallest are forgotten
+
+Summary = dict[str, Any]
+
+
+def empty_summary() -> Summary:
+    return {"valid": 0, "invalid": 0, "risky": 0, "unknown": 0, "billable": 0, "reasons": {}, "domains": []}
+
+
+def summarise(results: Iterable[Mapping[str, Any]]) -> Summary:
+    """Counts of these results (JSON objects as stored)."""
+    statuses = [0, 0, 0, 0]
+    billable = 0
+    reasons: dict[str, int] = {}
+    domains: dict[str, list[int]] = {}
+    for result in results:
+        status, reason = result["status"], result["reason"]
+        at = _AT[status]
+        statuses[at] += 1
+        billable += is_billable(status, reason)
+        reasons[reason] = reasons.get(reason, 0) + 1
+        domain = domain_of(result)
+        if domain:
+            counts = domains.get(domain)
+            if counts is None:
+                counts = domains[domain] = [0, 0, 0, 0]
+            counts[at] += 1
+    return {
+        **dict(zip(STATUSES, statuses, strict=True)),
+        "billable": billable,
+        "reasons": reasons,
+        "domains": [[domain, *counts] for domain, counts in domains.items()],
+    }
+
+
+def domain_of(result: Mapping[str, Any]) -> str:
+    """The domain in its normal form; empty for what is no address."""
+    normalized = result["normalized"]
+    if not normalized:
+        return "" if result["reason"] == "invalid_syntax" else str(result["email"]).rpartition("@")[2].lower()
+    return str(normalized).rpartition("@")[2]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums of summaries, with a way back out: a batch that got more results is taken out and put in again."""
+
+    valid: int = 0
+    invalid: int = 0
+    risky: int = 0
+    unknown: int = 0
+    billable: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    domains: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def processed(self) -> int:
+        return self.valid + self.invalid + self.risky + self.unknown
+
+    def add(self, summary: Mapping[str, Any], sign: int = 1) -> None:
+        """Add a summary, or with `sign` -1 take it out again."""
+        self.valid += sign * summary["valid"]
+        self.invalid += sign * summary["invalid"]
+        self.risky += sign * summary["risky"]
+        self.unknown += sign * summary["unknown"]
+        self.billable += sign * summary["billable"]
+        for reason, count in summary["reasons"].items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + sign * count
+        for domain, *counts in summary["domains"]:
+            known = self.domains.get(domain)
+            if known is None:
+                known = self.domains[domain] = [0, 0, 0, 0]
+            for position, count in enumerate(counts):
+                known[position] += sign * count
+        if len(self.domains) > 2 * MAX_DOMAINS:
+            self.domains = {domain: self.domains[domain] for domain in self._largest(MAX_DOMAINS)}
+
+    def _largest(self, count: int) -> list[str]:
+        return sorted(self.domains, key=lambda domain: (-sum(self.domains[domain]), domain))[:count]
+
+    def fields(self) -> dict[str, Any]:
+        """The count fields of a FILES document."""
+        return {
+            "processed": self.processed,
+            "valid": self.valid,
+            "invalid": self.invalid,
+            "risky": self.risky,
+            "unknown": self.unknown,
+            "billable": self.billable,
+            "reasons": {reason: count for reason, count in sorted(self.reasons.items()) if count},
+            "domains": [[domain, *self.domains[domain]] for domain in self._largest(TOP_DOMAINS)],
+        }
