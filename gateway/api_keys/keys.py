@@ -79,10 +79,11 @@ def key_document(
     expires_at: float | None = None,
     networks: Sequence[str] = (),
     bootstrap: bool = False,
+    key_id: str | None = None,
 ) -> Document:
     return {
         "_id": hash_key(key),
-        "keyId": "key_" + secrets.token_hex(8),
+        "keyId": key_id or f"key_{secrets.token_hex(12)}",
         "orgId": org_id,
         "name": name,
         "prefix": "" if bootstrap else key[:_SHOWN],  # of a key that somebody chose, nothing is kept

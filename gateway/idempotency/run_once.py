@@ -74,9 +74,13 @@ IdempotencyKey = Annotated[str | None, Depends(_read_key)]
 
 def hash_request(request: Request, *content: bytes) -> str:
     """What makes two requests the same: method, path, query and `content` (the body, or digests of its parts)."""
-    parts = (request.method.encode(), request.url.path.encode(), request.url.query.encode(), *content)
+    return hash_content(f"{request.method} {request.url.path}", request.url.query.encode(), *content)
+
+
+def hash_content(call: str, *content: bytes) -> str:
+    """As `hash_request`, where the route knows its `call` ("POST /api/v1/...") and what of the request matters."""
     digest = hashlib.sha256()
-    for part in parts:
+    for part in (call.encode(), *content):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()
