@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 
 
-def bears_token(authorization: str | None, token: str | None) -> bool:
+def token_matches(authorization: str | None, token: str | None) -> bool:
     """Whether an Authorization header carries `token`, compared in constant time. Without a token nobody is let in."""
     if not token or authorization is None:
         return False
