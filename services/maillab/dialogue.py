@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from services.maillab.manners import Manners
 from services.maillab.replies import wire
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from services.maillab.world import Host
 
 MAX_BUFFER = 1_048_576  # bytes without a line's end, after which the server hangs up
+PLAINTEXT = (b"EHLO", b"HELO", b"MAIL", b"RCPT", b"RSET")
 SETTLE = 3  # passes of the event loop in which an older connection's end is still seen
 _RCPT = re.compile(rb'(?i)RCPT TO:\s*<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
 _MAIL = re.compile(rb'(?i)MAIL FROM:\s*<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
@@ -59,12 +60,13 @@ class Dialogue(asyncio.Protocol):
         self.sender: str | None = None
         self.rcpts = 0  # RCPT commands so far
         self.rejects = 0  # refused ones
-        self.accepted = 0  # recipients of the open transaction
+        self.accepted = 0  # recipients of the open transaction that were not refused for good
         self.tls = False
+        self.tls_failed = False  # 220 was said to STARTTLS and no TLS came of it
         self.utf8 = False  # the open transaction said SMTPUTF8
         self.together = False  # the command being answered came in a group, or early
         self.others = 0  # other connections to this host at the banner
-        self.state: dict[str, float] = {}  # a character's own
+        self.state: dict[str, Any] = {}  # a character's own
         self._offered: frozenset[str] = frozenset()
         self._buffer = b""
         self._due: deque[tuple[float, Act]] = deque()
@@ -73,7 +75,8 @@ class Dialogue(asyncio.Protocol):
         self._said_quit = False
         self._spoilt = False  # the server misbehaved or said goodbye: leaving is fine
         self._over = False  # the server has closed
-        self._deaf = False  # silent, streaming, or closing: input is logged and not answered
+        self._deaf = False  # silent or closing: input is logged and not answered
+        self._pouring = False  # a stream is being said; later answers wait for its end
         self._shaking = False  # a TLS handshake is under way
         self._in_data = False
         self._reading_ok = asyncio.Event()
@@ -86,7 +89,8 @@ class Dialogue(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         peer = transport.get_extra_info("peername")
         self.session = self.lab.log.open(self.lab.clock(), self.host.name, self.host.ip, f"{peer[0]}:{peer[1]}")
-        self._manners = Manners(self.lab.neighbourhood, self.host, self.session)
+        self._near = self.lab.neighbourhood
+        self._manners = Manners(self._near, self.host, self.session)
         self._before = self.lab.arrive(self.host.name, self)
         self._settle(SETTLE)
 
@@ -100,6 +104,7 @@ class Dialogue(asyncio.Protocol):
         self.lab.log.connections(self.host.name, self.others + 1)
         self._manners.crowded(self.others + 1)
         if not self._over:
+            self._write(self.character.teaser(self))
             self._answer(self.character.connect(self), trips=2)
 
     @property
@@ -133,6 +138,8 @@ class Dialogue(asyncio.Protocol):
         if not self._banner_said and not self._over:
             self._manners.early()
             self.state["early"] = 1
+        if self.tls_failed and data[:4].upper() in PLAINTEXT:
+            self._manners.complain("went on in the clear after STARTTLS had failed")
         if self._deaf:
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
@@ -147,9 +154,17 @@ class Dialogue(asyncio.Protocol):
             self.together = len(lines) > 1 or bool(self._due)
             self._manners.flight(lines, offered="PIPELINING" in self._offered, unanswered=bool(self._due))
         said: list[bytes] = []
+        taken = 0
+        quick = None if self._near.is_watching else self.character.quick
         for line in lines:
             if self._deaf:
                 break
+            if quick is not None and self.sender is not None:
+                reply = quick(line)
+                if reply is not None:
+                    said.append(reply)
+                    taken += 1
+                    continue
             answer = self._body(line) if self._in_data else self._command(line)
             if type(answer) is bytes:
                 said.append(answer)
@@ -158,9 +173,12 @@ class Dialogue(asyncio.Protocol):
                 said.clear()
                 self._answer(answer)
         self._answer(b"".join(said))
+        self.rcpts += taken
+        self.accepted += taken
+        self.session.rcpt_count += taken
 
     def _command(self, line: bytes) -> Answer:
-        if line[-1:] != b"\r" or len(line) > 500 or b"\r" in line[:-1]:
+        if line.find(b"\r") != len(line) - 1 or len(line) > 500:
             self._manners.line(line)
         line = line.rstrip(b"\r")
         verb = line[:4].upper()
@@ -235,28 +253,34 @@ class Dialogue(asyncio.Protocol):
     def _rcpt(self, line: bytes) -> Answer:
         if self.sender is None:
             return b"503 5.5.1 Need MAIL before RCPT\r\n"
+        address = self._address(line)
+        if isinstance(address, bytes):
+            return address
+        self.rcpts += 1
+        self.session.rcpt_count += 1
+        if self._near.is_watching:
+            self._manners.rcpt(address)
+        answer = self.character.rcpt(self, address)
+        if (answer if type(answer) is bytes else cast("Act", answer).data).startswith(b"5"):
+            self.rejects += 1
+            self.session.reject_count += 1
+            self._manners.rejected()
+        else:
+            self.accepted += 1
+        return answer
+
+    def _address(self, line: bytes) -> str | bytes:
+        """The address of a RCPT in lower case, or else the refusal."""
         found = _RCPT.match(line)
         if found is None or b"@" not in found[1]:
             self._manners.complain("a RCPT that cannot be read")
             return b"501 5.1.3 Bad recipient address syntax\r\n"
         if found[2] is not None:
             self._manners.complain("RCPT with parameters")
-        address = found[1].decode("utf-8", "replace").lower()
         if not (self.utf8 or found[1].isascii()):
             self._manners.complain("an address with UTF-8 and no SMTPUTF8")
             return b"553 5.6.7 Address needs SMTPUTF8\r\n"
-        self.rcpts += 1
-        self.session.rcpt_count += 1
-        self._manners.rcpt(address)
-        answer = self.character.rcpt(self, address)
-        first = (answer if type(answer) is bytes else cast("Act", answer).data)[:1]
-        if first == b"2":
-            self.accepted += 1
-        elif first == b"5":
-            self.rejects += 1
-            self.session.reject_count += 1
-            self._manners.rejected()
-        return answer
+        return found[1].decode("utf-8", "replace").lower()
 
     def _data(self) -> Answer:
         if not self.accepted:
@@ -291,8 +315,7 @@ class Dialogue(asyncio.Protocol):
                 return
             answer = Act(answer)
         act = cast("Act", answer)
-        if act.then != "go on" or act.stream is not None:
-            self._deaf = True
+        self._deaf |= act.then != "go on"
         start = max(self._due[-1][0] if self._due else 0.0, self._loop.time() + trips * self.lab.rtt)
         self._due.append((start + act.delay, act))
         self._play()
@@ -302,21 +325,22 @@ class Dialogue(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._due:
+        while self._due and not self._pouring:
             when, act = self._due[0]
             if when > self._loop.time():
                 self._timer = self._loop.call_at(when, self._play)
                 return
+            if act.data:
+                self._say(act.data)
+            if act.stream is not None:
+                self._pouring = True
+                self.lab.spawn(self._pour(act), f"maillab-pour-{self.session.number}")
+                return
             self._due.popleft()
-            self._do(act)
+            self._finish(act)
 
-    def _do(self, act: Act) -> None:
-        if act.data:
-            self._say(act.data)
-        if act.stream is not None:
-            self._spoilt = True
-            self.lab.spawn(self._pour(act), f"maillab-pour-{self.session.number}")
-        elif act.then == "close":
+    def _finish(self, act: Act) -> None:
+        if act.then == "close":
             self.hang_up()
         elif act.then == "abort":
             self.cut()
@@ -326,10 +350,12 @@ class Dialogue(asyncio.Protocol):
 
     def _say(self, data: bytes) -> None:
         self._banner_said = True
-        if self._over:
-            return
-        self.lab.log.said(self.lab.clock(), self.session, "S", data)
-        self._transport.write(data)
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if data and not self._over:
+            self.lab.log.said(self.lab.clock(), self.session, "S", data)
+            self._transport.write(data)
 
     def hang_up(self) -> None:
         self._over = self._deaf = True
@@ -362,9 +388,11 @@ class Dialogue(asyncio.Protocol):
             self._say(piece)
             if not act.gap:
                 await asyncio.sleep(0)
-        if act.then == "close":
-            self.hang_up()
-        self._deaf = act.then != "go on"
+        self._pouring = False
+        if self._due:
+            self._due.popleft()
+        self._finish(act)
+        self._play()
 
     async def _shake_hands(self) -> None:
         """STARTTLS: what arrives meanwhile is kept, so that nothing is answered in the clear."""
@@ -373,7 +401,7 @@ class Dialogue(asyncio.Protocol):
                 self._transport, self, self.lab.tls_context(), server_side=True, ssl_handshake_timeout=10
             )
         except (OSError, asyncio.IncompleteReadError):  # ssl.SSLError and timeouts are OSErrors
-            self._spoilt = True
+            self._spoilt = self.tls_failed = True
             self._shaking = False
             self.hang_up()
             return

@@ -38,6 +38,11 @@ class Neighbourhood:
         self.not_before: dict[str, float] = {}
         self._probes: dict[str, set[str]] = {}
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether addresses need looking at at all."""
+        return bool(self.not_before) or self.world.allowed is not None
+
     def ask_to_wait(self, address: str, seconds: float) -> None:
         self.not_before[address] = self.clock() + seconds
 

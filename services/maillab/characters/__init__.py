@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.maillab.characters import refusing, timing
+from services.maillab.characters import hostile, refusing, timing, tls
 from services.maillab.characters.character import Character
 
 CHARACTERS: dict[str, type[Character]] = {
@@ -28,6 +28,11 @@ CHARACTERS: dict[str, type[Character]] = {
         refusing.Replies251,
         refusing.Replies252,
         refusing.OddEnhanced,
+        refusing.DomainNotHosted,
+        refusing.UnverifiedFirst,
+        refusing.RefusesNullSender,
+        refusing.Utf8,
+        refusing.NoUtf8,
         timing.Silent,
         timing.SilentAfterEhlo,
         timing.SilentRcpt,
@@ -39,5 +44,23 @@ CHARACTERS: dict[str, type[Character]] = {
         timing.SlowBanner,
         timing.Tarpit,
         timing.MultiLine,
+        timing.Down,
+        timing.BlackHole,
+        tls.StarttlsOffered,
+        tls.StarttlsRequired,
+        tls.StarttlsBroken,
+        tls.StarttlsInjects,
+        hostile.Glued,
+        hostile.InjectedLines,
+        hostile.MixedCodes,
+        hostile.BadCodes,
+        hostile.EndlessReply,
+        hostile.EndlessLine,
+        hostile.Dripping,
+        hostile.Garbage,
+        hostile.WrongOrder,
+        hostile.DirtyText,
+        hostile.LfOnly,
+        hostile.Fragmented,
     )
 }

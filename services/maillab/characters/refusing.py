@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from services.maillab.characters.character import Character
+from services.maillab.characters.character import EXTENSIONS, Character
 from services.maillab.dialogue import Act, Answer
 from services.maillab.mailboxes import Kind
 from services.maillab.replies import wire
@@ -291,3 +291,53 @@ class OddEnhanced(Character):
         if kind in ("random", "missing"):
             return wire(f"550 2.1.5 <{address}> User doesn't exist: {address}")
         return super().judge(dialogue, address, kind)
+
+
+class DomainNotHosted(Character):
+    """DNS points here, and it says 550 5.1.2 in its own words: that domain is none of its."""
+
+    name: ClassVar[str] = "domain_not_hosted"
+
+    def judge(self, dialogue: Dialogue, address: str, kind: Kind) -> Answer:
+        return wire(f"550 5.1.2 We do not host mail for {address.rpartition('@')[2]}")
+
+
+class UnverifiedFirst(Character):
+    """Asks its own back end first: 450 4.1.1 verification in progress at the first ask, the truth later."""
+
+    name: ClassVar[str] = "unverified_first"
+
+    def judge(self, dialogue: Dialogue, address: str, kind: Kind) -> Answer:
+        if self.lab.greylist.setdefault((self.host.name, "verify", address), 0.0) == 0.0:
+            self.lab.greylist[self.host.name, "verify", address] = 1.0
+            return wire(
+                f"450 4.1.1 <{address}>: Recipient address rejected: unverified address: "
+                "Address verification in progress"
+            )
+        return super().judge(dialogue, address, kind)
+
+
+class RefusesNullSender(Character):
+    """550 to MAIL FROM:<>, against RFC 5321; truthful to a sender with an address."""
+
+    name: ClassVar[str] = "refuses_null_sender"
+
+    def mail(self, dialogue: Dialogue, sender: str) -> Answer:
+        if not sender:
+            return b"550 5.7.1 Null sender not accepted from your address\r\n"
+        return super().mail(dialogue, sender)
+
+
+class Utf8(Character):
+    """Offers SMTPUTF8 (RFC 6531); mailboxes outside ASCII exist when the world lists them."""
+
+    name: ClassVar[str] = "smtputf8"
+
+    def __init__(self, *args: Any, extensions: tuple[str, ...] = (*EXTENSIONS, "SMTPUTF8"), **options: Any) -> None:
+        super().__init__(*args, extensions=extensions, **options)
+
+
+class NoUtf8(Character):
+    """Does not offer SMTPUTF8, so there is no asking it about addresses outside ASCII."""
+
+    name: ClassVar[str] = "no_smtputf8"

@@ -137,6 +137,9 @@ class SlowBanner(Character):
         super().__init__(*args, **options)
         self.delay = delay
 
+    def teaser(self, dialogue: Dialogue) -> bytes:
+        return self._banner.replace(b"220 ", b"220-", 1)
+
     def connect(self, dialogue: Dialogue) -> Answer:
         return Act(self._banner, delay=self.delay)
 
@@ -184,3 +187,15 @@ class MultiLine(Character):
         return b"".join(
             (code, b"-", text, code, b"-Questions: postmaster@", self.host.name.encode(), b"\r\n", code, b" ", text)
         )
+
+
+class Down(Character):
+    """Nobody listens on its address: connections are refused."""
+
+    name: ClassVar[str] = "down"
+
+
+class BlackHole(Character):
+    """Connection attempts are dropped and time out (Linux)."""
+
+    name: ClassVar[str] = "black_hole"
