@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class DnsAnswer(StrEnum):
-    """What the DNS said about where the domain takes mail."""
+    """What the DNS said about where the domain takes mail; the words are those of dns.route.Outcome."""
 
-    FOUND = "found"  # there are mail hosts with addresses that may be asked
+    FOUND = "hosts"  # there are mail hosts with addresses that may be asked
     NULL_MX = "null_mx"  # RFC 7505: takes no mail
     DOMAIN_MISSING = "domain_missing"  # NXDOMAIN
     NO_MAIL_HOST = "no_mail_host"  # neither MX nor address records, or no MX host with an address
     PRIVATE_ADDRESS = "private_address"  # only addresses nothing is ever sent to
-    FAILURE = "failure"  # SERVFAIL, refused, timeout, nonsense: nothing is known (temporary)
+    FAILURE = "dns_failure"  # SERVFAIL, refused, timeout, nonsense: nothing is known (temporary)
 
 
 class Phase(StrEnum):

@@ -1,0 +1,248 @@
+"""Addresses in, verdicts out.
+
+An address goes: syntax -> lists -> DNS of its domain (once for each domain of a batch) -> provider's policy -> mail hosts
+in MX order. Mail hosts are shared by all batches that run: that is what makes few connections serve many addresses, and
+where both the speed and the manners come from. Facts are gathered, then judged once (`judge`). At the deadline of a batch
+whatever has no answer is put off, or gets its last verdict if this was the last look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import cache
+from typing import Final, Protocol
+
+from shared.address import Address, Malformed, parse_address
+from shared.logs import get_log
+from shared.messages import PutOff
+from shared.settings import Settings
+from shared.verdict import Result
+from validator.batch import Batch
+from validator.dns.route import MailHost as Host
+from validator.dns.route import MailRoute
+from validator.egress.identity import Identity
+from validator.evidence import CatchAll, DnsAnswer, Route
+from validator.mail_domain import Group, MailDomain
+from validator.providers import Provider, Providers
+from validator.smtp.mail_host import Breakers, MailHost, Terms
+from validator.smtp.session import Timeouts
+
+log = get_log("validator.probe")
+Members = dict[str, list[tuple[int, Address]]]  # by domain: positions and addresses
+
+REMEMBERED: Final = 20_000  # hosts, and domains, kept in mind while nothing is asked of them
+_ONE_ARGUMENT: Final = frozenset("<>\r\n\0")  # never inside the angle brackets of RCPT TO
+
+
+class Routes(Protocol):
+    """validator.dns.resolver.Resolver."""
+
+    async def mail_route(self, domain: str) -> MailRoute: ...
+
+
+class Limits(Protocol):
+    """validator.egress.limits.Limits. Raises NoSlot when no slot came free in time."""
+
+    def session(
+        self, mail_host: str, provider: Provider | None = None, *, address: str | None = None, max_wait: float = 30.0
+    ) -> AbstractAsyncContextManager[object]: ...
+
+
+class CatchAllMemory(Protocol):
+    """What random addresses were told, for a day, by all validators."""
+
+    async def recall(self, domain: str) -> CatchAll | None: ...
+
+    async def remember(self, domain: str, found: CatchAll) -> None: ...
+
+
+class Probe:
+    """The engine. One for each process; `check_batch` runs many times at once."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        routes: Routes,
+        identity: Identity,
+        limits: Limits,
+        breakers: Breakers,
+        catch_all: CatchAllMemory,
+        providers: Providers,
+    ) -> None:
+        self._settings = settings
+        self._routes = routes
+        self._identity = identity
+        self._limits = limits
+        self._breakers = breakers
+        self._catch_all = catch_all
+        self._providers = providers
+        self._hosts: dict[str, MailHost] = {}  # by name, and by the addresses that they share
+        self._domains: dict[str, MailDomain] = {}
+        self._side_tasks: set[asyncio.Task[None]] = set()
+
+    async def check_batch(
+        self,
+        emails: list[str],
+        *,
+        look: int,
+        last_look: bool,
+        trace: bool,
+        deadline: float,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> tuple[list[Result | None], list[PutOff]]:
+        """Verdicts by position, None exactly where a PutOff names it. `deadline`: seconds from now.
+
+        Never raises for what a server, a name server or an address does.
+        """
+        batch = Batch(len(emails), look=look, last_look=last_look, trace=trace, on_progress=on_progress)
+        domains: Members = {}
+        for index, email in enumerate(emails):
+            address = _parse(email)
+            if isinstance(address, Address):
+                domains.setdefault(address.domain, []).append((index, address))
+            else:
+                batch.settle(index, address)
+        groups: list[Group] = []
+        begun = [
+            asyncio.create_task(self._begin(batch, domain, domains, groups), name=f"route-{domain}")
+            for domain in domains
+        ]
+        try:
+            await batch.wait(deadline)
+        finally:
+            for task in begun:
+                task.cancel()
+            for outcome in await asyncio.gather(*begun, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    log.error("route_fault", error=type(outcome).__name__, exc_info=outcome)
+            for members in domains.values():
+                for index, address in members:
+                    batch.settle(index, address)
+            for group in groups:
+                group.give_up()
+            batch.closed = True
+        return batch.results, batch.put_off
+
+    async def drain(self, deadline: float) -> None:
+        """Let sessions finish their flight and say QUIT, for at most `deadline` seconds; cancel the rest. Repeatable."""
+        hosts = set(self._hosts.values())
+        closing = [asyncio.create_task(host.close(), name=f"close-{host.name}") for host in hosts if not host.idle]
+        if closing:
+            _, late = await asyncio.wait(closing, timeout=deadline)
+            for host in hosts:
+                host.abort()
+            if late:
+                log.warning("drain_gave_up", hosts=len(late))
+                await asyncio.wait(late)
+        if self._side_tasks:
+            await asyncio.wait(set(self._side_tasks))
+
+    # --- inside ---
+
+    async def _begin(self, batch: Batch, domain: str, domains: Members, groups: list[Group]) -> None:
+        """Find out where the domain's mail goes and hand its addresses to the first host."""
+        found = await self._routes.mail_route(domain)
+        provider = self._providers.find(found.hosts[0].name) if found.hosts else None
+        route = self._route(found, provider)
+        known = None
+        if ask := route.answer is DnsAnswer.FOUND and route.probe_allowed:
+            known = await self._domain(domain, provider)
+        members = domains.pop(domain)
+        if known is None or not ask:
+            for index, address in members:
+                batch.settle(index, address, route=route)
+            return
+        group = Group(batch, known, route, found.hosts, self._host)
+        groups.append(group)
+        group.ask(members)
+
+    def _route(self, found: MailRoute, provider: Provider | None) -> Route:
+        return Route(
+            answer=DnsAnswer(found.outcome),
+            hosts=found.mx_names or tuple(host.name for host in found.hosts),
+            implicit=found.implicit,
+            provider=provider,
+            probe_allowed=provider is None or provider.probe != "never",
+        )
+
+    async def _domain(self, name: str, provider: Provider | None) -> MailDomain:
+        domain = self._domains.get(name)
+        if domain is None:
+            if len(self._domains) >= REMEMBERED:
+                self._domains = {key: one for key, one in self._domains.items() if one.busy}
+            domain = self._domains[name] = MailDomain(name, self._remember)
+        now = time.monotonic()
+        if domain.known is None or domain.known_until < now:
+            domain.known = None
+            if provider is not None and (provider.skip_catch_all or provider.accepts_all):
+                domain.learn(CatchAll.SKIPPED, now)
+            elif (told := await self._catch_all.recall(name)) is not None:
+                domain.learn(told, now)
+        return domain
+
+    def _remember(self, domain: str, found: CatchAll) -> None:
+        task = asyncio.get_running_loop().create_task(
+            self._catch_all.remember(domain, found), name=f"catch-all-{domain}"
+        )
+        self._side_tasks.add(task)
+        task.add_done_callback(self._side_tasks.discard)
+
+    def _host(self, host: Host) -> MailHost:
+        """The one MailHost of a server: hosts with the very same addresses are one, whatever their names."""
+        known = self._hosts.get(host.name)
+        if known is None:
+            key = ",".join(sorted(host.addresses))
+            known = self._hosts.get(key)
+            if known is None:
+                self._forget_idle_hosts()
+                known = self._hosts[key] = self._new_host(host)
+            self._hosts[host.name] = known
+        if known.name == host.name:
+            known.move_to(host.addresses)
+        return known
+
+    def _new_host(self, host: Host) -> MailHost:
+        provider = self._providers.find(host.name)
+        patience = (provider.timeout if provider is not None else None) or self._settings.probe_timeout
+        terms = Terms(
+            identity=self._identity,
+            port=self._settings.smtp_port,
+            slot=lambda name, address: self._limits.session(name, provider, address=address),
+            breakers=self._breakers,
+            tls=_tls_context,
+        )
+        return MailHost(
+            host.name,
+            host.addresses,
+            terms,
+            slots=self._settings.per_mx_max_concurrency_default,
+            timeouts=Timeouts(connect=self._settings.probe_timeout, banner=2 * patience, command=patience),
+            recipients_per_session=provider.recipients_per_session if provider is not None else None,
+        )
+
+    def _forget_idle_hosts(self) -> None:
+        if len(self._hosts) >= 2 * REMEMBERED:
+            self._hosts = {key: host for key, host in self._hosts.items() if not host.idle}
+
+
+def _parse(email: str) -> Address | Malformed:
+    address = parse_address(email)
+    if isinstance(address, Address) and not _ONE_ARGUMENT.isdisjoint(address.local):
+        return Malformed(email, "cannot be asked about safely")
+    return address
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """One for all sessions: making one costs 19 ms. Certificates are not checked: mail hosts have what they have, the
+    name came out of unsigned DNS, and nothing secret is said.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

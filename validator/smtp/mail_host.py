@@ -1,0 +1,352 @@
+"""All our dealings with one mail host: a queue of recipients, and a few sessions that work it off.
+
+Every batch that has addresses for the host puts them into the one queue, so that a session serves many batches. A session
+runs under a slot (its connection is counted until the host said 221 or closed), asks as much as the host's Pace allows,
+and gives back what it could not ask; the next session goes on from there.
+
+What ends in a session: a break costs nobody but the recipient that causes it (after a break without an answer flights
+shrink until it stands alone); refusals of us, refused connections and too many breaks in a row stop the asking: all that
+wait get that Attempt, and so do those that come within REST seconds. Recipients whose asker is closed are dropped unasked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from prometheus_client import Counter
+
+from shared.logs import get_log
+from validator.egress.identity import ConnectError, Identity
+from validator.egress.limits import NoSlot
+from validator.evidence import Attempt, Outcome, Phase
+from validator.smtp.classify import ReplyClass
+from validator.smtp.conversation import Conversation
+from validator.smtp.pace import FLIGHT, SESSION, Pace
+from validator.smtp.recipient import Recipient
+from validator.smtp.session import SERVICE_CLOSING, Session, Timeouts
+
+log = get_log("validator.smtp")
+
+LINGER: Final = 0.15  # seconds a session waits for more, at hosts where more used to come
+REST: Final = 1.0  # seconds in which newcomers get the answer of those before; longer memory is the breaker's
+SHARE: Final = SESSION // 2  # recipients waiting for each session before another one is worth its connection
+MAX_DROPS: Final = 6  # sessions that may break with a recipient unanswered
+
+SESSIONS = Counter("mailvet_smtp_sessions_total", "SMTP sessions by how they ended", ["end"])
+FLIGHTS = Counter("mailvet_smtp_flights_total", "Pipelined rounds of RCPT")
+RECIPIENTS = Counter("mailvet_smtp_recipients_total", "Recipients answered by mail hosts")
+
+
+class Breakers(Protocol):
+    async def allows(self, host: str) -> bool: ...
+
+    async def report(self, host: str, attempt: Attempt | None) -> None:
+        """How a session went: None when it was of use, else what stopped it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How we present ourselves and what holds us back, for all hosts alike."""
+
+    identity: Identity
+    port: int
+    slot: Callable[[str, str], AbstractAsyncContextManager[object]]  # by host name and address; raises NoSlot
+    breakers: Breakers
+    tls: Callable[[], ssl.SSLContext]  # one shared context: making one costs 19 ms
+    crowded: Callable[[], bool] = lambda: False  # other hosts wait for slots: do not linger
+
+
+class MailHost:
+    """One mail host, by name. Lives as long as it has work; `idle` tells when it may be forgotten."""
+
+    def __init__(
+        self,
+        name: str,
+        addresses: tuple[str, ...],
+        terms: Terms,
+        *,
+        slots: int,
+        timeouts: Timeouts,
+        recipients_per_session: int | None = None,
+    ) -> None:
+        self.name = name
+        self._known_addresses = addresses
+        self._addresses = list(addresses)
+        self._terms = terms
+        self._slots = slots
+        self._slots_now = slots
+        self._timeouts = timeouts
+        self._pace = Pace(recipients_per_session)
+        self._queue: deque[Recipient] = deque()
+        self._sessions: set[asyncio.Task[None]] = set()
+        self._open = 0  # sessions that got past EHLO
+        self._idle: list[asyncio.Future[None]] = []  # lingering sessions
+        self._lingers = False
+        self._last_end = float("-inf")
+        self._rest: tuple[float, Attempt] | None = None
+        self._needs_tls = False
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def idle(self) -> bool:
+        return not self._sessions and not self._queue
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    def ask(self, recipients: list[Recipient]) -> None:
+        """Take these on, in random order: neighbours in a list share their fate, and a run of refusals costs sessions."""
+        if self._rest is not None and self._loop.time() < self._rest[0]:
+            attempt = self._rest[1]
+            for recipient in recipients:
+                self._loop.call_soon(recipient.asker.answered, recipient, attempt)
+            return
+        random.shuffle(recipients)
+        self._queue.extend(recipients)
+        for idle in self._idle:
+            if not idle.done():
+                idle.set_result(None)
+        self._spawn()
+
+    async def close(self) -> None:
+        """Let running sessions finish their flight and say QUIT. What waits stays unasked."""
+        self._closing = True
+        self._queue.clear()
+        for idle in self._idle:
+            if not idle.done():
+                idle.set_result(None)
+        if self._sessions:
+            await asyncio.wait(set(self._sessions))
+
+    def abort(self) -> None:
+        """Cancel what `close` did not end in time."""
+        for task in self._sessions:
+            task.cancel()
+
+    # --- sessions ---
+
+    def _spawn(self) -> None:
+        lingering = len(self._idle)
+        while (
+            self._queue
+            and not self._closing
+            and len(self._sessions) < self._slots_now
+            and (len(self._sessions) == lingering == 0 or len(self._queue) > SHARE * len(self._sessions))
+        ):
+            if not self._sessions:
+                self._lingers = self._loop.time() - self._last_end < LINGER
+            task = self._loop.create_task(self._run(), name=f"session-{self.name}")
+            self._sessions.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._sessions.discard(task)
+        self._last_end = self._loop.time()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A fault of ours: the recipients in the session are put off at the deadline of their batch.
+            SESSIONS.labels("fault").inc()
+            log.error("session_fault", error=type(error).__name__, exc_info=error)
+        if not self._sessions:
+            self._slots_now = self._slots
+        self._spawn()
+
+    async def _run(self) -> None:
+        """The life of one slot: wait for it, one session, give it back."""
+        try:
+            if not await self._terms.breakers.allows(self.name):
+                self._stop(Attempt(host=self.name, outcome=Outcome.CIRCUIT_OPEN, phase=Phase.CONNECT), rest=False)
+                return
+            async with self._terms.slot(self.name, self._addresses[0]):
+                attempt = await self._serve()
+        except NoSlot:
+            self._queue = deque(one for one in self._queue if not one.asker.closed)
+            return
+        SESSIONS.labels("good" if attempt is None else attempt.outcome.value).inc()
+        await self._terms.breakers.report(self.name, attempt)
+
+    async def _serve(self) -> Attempt | None:
+        """Open a session and talk. Returns what went wrong with the host, if anything."""
+        talk, attempt = await self._reach()
+        if talk is None:
+            if self._open:  # others of ours are served: the host just wants fewer of us
+                self._slots_now = max(1, len(self._sessions) - 1)
+            elif attempt is not None:
+                self._stop(attempt)
+            return attempt
+        self._open += 1
+        left: list[Recipient] = []
+        try:
+            left = await self._talk(talk)
+            await talk.end()
+        finally:
+            self._open -= 1
+            talk.session.close()
+        return self._settle(talk, left)
+
+    async def _reach(self) -> tuple[Conversation | None, Attempt | None]:
+        """A conversation past EHLO, trying the addresses in turn; or the last thing that went wrong."""
+        attempt: Attempt | None = None
+        for address in list(self._addresses):
+            try:
+                session = await self._connect(address)
+            except ConnectError:
+                attempt = Attempt(host=self.name, address=address, outcome=Outcome.UNREACHABLE, phase=Phase.CONNECT)
+                continue
+            talk = Conversation(
+                session,
+                host=self.name,
+                address=address,
+                helo=self._terms.identity.helo,
+                mail_from=f"<{self._terms.identity.mail_from}>",
+                pace=self._pace,
+            )
+            try:
+                attempt = await talk.open(self._terms.tls() if self._needs_tls else None)
+            except BaseException:
+                session.close()
+                raise
+            if attempt is None:
+                self._prefer(address)
+                return talk, None
+            await talk.end()
+            if attempt.outcome is Outcome.REPLIED and attempt.code != SERVICE_CLOSING:
+                break  # a refusal of us is not dodged by taking another address
+        return None, attempt
+
+    async def _connect(self, address: str) -> Session:
+        _, session = await self._terms.identity.connect(
+            address,
+            self._terms.port,
+            self._timeouts.connect,
+            lambda: Session(self._loop, self._timeouts),
+            mail_domain=self.name,
+        )
+        return session
+
+    def move_to(self, addresses: tuple[str, ...]) -> None:
+        """The DNS names other addresses now; the one that last served stays the first choice."""
+        if addresses != self._known_addresses:
+            self._known_addresses = addresses
+            first = self._addresses[0]
+            self._addresses = sorted(addresses, key=lambda address: address != first)
+
+    def _prefer(self, address: str) -> None:
+        if self._addresses[0] != address:
+            self._addresses.remove(address)
+            self._addresses.insert(0, address)
+
+    async def _talk(self, talk: Conversation) -> list[Recipient]:
+        """Flights until the queue, the pace or the session is at its end. Returns those to be asked again."""
+        while True:
+            room = min(talk.room, self._pace.next_flight(talk.asked, talk.refused, len(self._queue)))
+            batch = self._take(min(room, 2) if talk.wary else room)
+            if not batch:
+                if room or talk.room == 0 or self._queue or not await self._linger(talk):
+                    return []
+                continue
+            FLIGHTS.inc()
+            last = self._is_last(talk, batch)
+            left = await talk.ask(batch, last=last)
+            self._queue.extendleft(talk.companions)
+            talk.companions.clear()
+            if talk.tls_asked_for and talk.trouble is None:
+                self._needs_tls = True
+                talk.trouble = await talk.secure(self._terms.tls())
+            if talk.trouble is not None or last or talk.refusal is not None or self._closing:
+                return left
+            self._queue.extendleft(reversed(left))
+
+    def _take(self, size: int) -> list[Recipient]:
+        """The next of the queue that somebody still waits for, all of one kind."""
+        batch: list[Recipient] = []
+        queue = self._queue
+        while queue and len(batch) < size:
+            recipient = queue.popleft()
+            if recipient.asker.closed:
+                continue
+            if batch and recipient.smtputf8 != batch[0].smtputf8:
+                queue.appendleft(recipient)
+                break
+            batch.append(recipient)
+        return batch
+
+    def _is_last(self, talk: Conversation, batch: list[Recipient]) -> bool:
+        """Whether QUIT may ride in this flight: nothing can follow it in this session."""
+        if any(recipient.asker.curious for recipient in batch):
+            return False
+        if self._closing or talk.asked + len(batch) >= self._pace.session:
+            return True
+        return not self._queue and not (self._lingers and not self._terms.crowded())
+
+    async def _linger(self, talk: Conversation) -> bool:
+        """Wait a moment for more work. False: none came."""
+        if not self._lingers or self._closing or self._terms.crowded():
+            return False
+        wake: asyncio.Future[None] = self._loop.create_future()
+        self._idle.append(wake)
+        try:
+            await talk.session.pause(LINGER, wake)
+        finally:
+            self._idle.remove(wake)
+        return bool(self._queue)
+
+    # --- what a session leaves behind ---
+
+    def _settle(self, talk: Conversation, left: list[Recipient]) -> Attempt | None:
+        """Deliver answers, put back what has none, and let the pace learn. Returns what went wrong."""
+        trouble = talk.trouble
+        RECIPIENTS.inc(talk.held)
+        if talk.session.desync:
+            self._pace.careful = True
+            left = [*talk.void(), *left]
+        else:
+            talk.release()
+        if trouble is None:
+            self._pace.session_done(talk.asked, talk.refused)
+            if talk.asked >= self._pace.session:
+                self._pace.opened()
+        else:
+            self._pace.broke(0 if talk.session.desync else talk.asked, talk.refused, len(left))
+            left = self._isolate(left, trouble)
+        self._queue.extendleft(reversed(left))
+        stop = talk.refusal or (trouble if trouble is not None and self._is_final(trouble) else None)
+        if stop is not None:
+            self._stop(stop)
+        return stop or trouble
+
+    def _is_final(self, trouble: Attempt) -> bool:
+        """Whether a broken session ends the asking: the host refuses us, or never answers anything."""
+        if trouble.phase is not Phase.RCPT or trouble.kind is ReplyClass.SENDER_BLOCKED:
+            return True
+        return self._pace.hopeless
+
+    def _isolate(self, left: list[Recipient], trouble: Attempt) -> list[Recipient]:
+        """Count the break against those in flight; who stood alone, or saw too many, gets it as the answer."""
+        again: list[Recipient] = []
+        for recipient in left:
+            recipient.drops += 1
+            if recipient.drops > MAX_DROPS or (len(left) == 1 and recipient.drops > 1):
+                recipient.asker.answered(recipient, trouble)
+                self._pace.flight = min(FLIGHT, 2)
+            else:
+                again.append(recipient)
+        return again
+
+    def _stop(self, attempt: Attempt, *, rest: bool = True) -> None:
+        """Everybody who waits gets this as the answer."""
+        if rest:
+            self._rest = (self._loop.time() + REST, attempt)
+        queue, self._queue = self._queue, deque()
+        for recipient in queue:
+            if not recipient.asker.closed:
+                recipient.asker.answered(recipient, attempt)
