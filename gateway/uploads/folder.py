@@ -49,8 +49,10 @@ def receiving(settings: Settings, file_id: str) -> Iterator[Path | None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield None
-        else:
+            return
+        try:
             yield upload_folder(settings, file_id)
+        finally:
             path.unlink(missing_ok=True)
     finally:
         os.close(lock)

@@ -12,7 +12,7 @@ their ratio. While unpacking, what really comes out is counted. Names in an arch
 from __future__ import annotations
 
 import csv
-import datetime
+import datetime as dt
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ COPY = 262_144
 WORKBOOK_FACTOR = 4  # XML is that much longer than the text in it
 TABLE = "table.csv"
 
-Cell = float | str | bool | datetime.time | datetime.date | datetime.datetime | datetime.timedelta
+Cell = float | str | bool | dt.time | dt.date | dt.datetime | dt.timedelta
 
 
 def unpack(folder: Path, wanted: Wanted, max_bytes: int) -> Table:
@@ -135,10 +135,7 @@ def _read_entry(folder: Path, number: int, entry: zipfile.ZipInfo, wanted: Wante
         if recognise(path, entry.filename) is Kind.TEXT:
             encoding = detect_encoding(path)
             return describe_table(path, path.name, encoding.name, wanted, guessed=encoding.guessed)
-        with _opened(path) as inner:
-            if not _is_workbook(inner):
-                raise Refusal(422, "nested_archive", "There is an archive inside the archive.", field="file")
-            _check_sizes(inner.infolist(), WORKBOOK_FACTOR * max_bytes)
+        _check_inner(path, max_bytes)
         text = folder / f"entry-{number}.csv"
         _write_sheet(path, text)
         path.unlink()
@@ -146,6 +143,13 @@ def _read_entry(folder: Path, number: int, entry: zipfile.ZipInfo, wanted: Wante
     except Refusal as refusal:
         refusal.extra.setdefault("entry", entry.filename[:200])
         raise
+
+
+def _check_inner(path: Path, max_bytes: int) -> None:
+    with _opened(path) as inner:
+        if not _is_workbook(inner):
+            raise Refusal(422, "nested_archive", "There is an archive inside the archive.", field="file")
+        _check_sizes(inner.infolist(), WORKBOOK_FACTOR * max_bytes)
 
 
 def _write_sheet(path: Path, target: Path) -> None:
