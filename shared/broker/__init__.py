@@ -23,6 +23,7 @@ class Delivery(Protocol):
     body: bytes
     message_id: str
     redelivered: bool
+    reason: str | None  # why this is a dead letter (`dead_letter`'s why, or `delivery_limit`); None elsewhere
 
     async def ack(self) -> None: ...
     async def requeue(self) -> None: ...

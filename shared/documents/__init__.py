@@ -3,10 +3,11 @@
 Two implementations meet it: `shared.documents.mongodb` (motor) and `shared.documents.sqlite` (embedded). One contract
 suite, `tests/integration/test_documents_contract.py`, runs over both.
 
-A document is a JSON object (str keys without `$`, values: null, bool, int up to 64 bit, float, str, list, object) with a
-string `_id`. Times are float seconds since the epoch. Field paths may be dotted (`holds.abc`). `scan`, `count` and
-`delete_many` take only fields that the collection declares in `indexed`; both sides refuse others with ValueError, so a
-slow scan cannot creep in.
+A document is a JSON object (str keys without `$`, values: null, bool, int up to 64 bit, float, str, list, object) with
+a string `_id`. Keys of objects may hold dots, except inside lists. Times are float seconds since the epoch. Field paths
+may be dotted (`holds.abc`) and go through objects only. `scan`, `count` and `delete_many` take only fields that the
+collection declares in `indexed`, and no lists in them; both sides refuse others with ValueError, so a slow scan cannot
+creep in. A change that does not fit the document (counting up a string) is a ValueError and changes nothing.
 """
 
 from __future__ import annotations
@@ -126,8 +127,10 @@ class Documents(Protocol):
     ) -> AsyncIterator[Document]:
         """Documents that meet `where`, ordered by (`sort`, `_id`), streamed in constant memory.
 
-        `after`: the (sort value, _id) of the last document already seen. `fields`: only these top-level fields and
-        `_id`; where all are declared `indexed`, the documents themselves are not read.
+        Not a snapshot: it sees what changes behind its cursor while it runs. Documents with neither a number nor a
+        string in the `sort` field are left out. `after`: the (sort value, _id) of the last document already seen.
+        `fields`: only these top-level fields and `_id`; where all are declared `indexed`, the documents themselves are
+        not read.
         """
 
     async def check(self) -> None:

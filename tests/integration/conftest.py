@@ -1,0 +1,55 @@
+"""Servers for the integration tests: each is started once a session, when the first test asks for it.
+
+A server that cannot run here skips its tests with one line on a laptop, and fails them under CI=true.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import MongoServer, RabbitServer, ValkeyServer
+
+
+def _need(why: str | None) -> None:
+    if why is None:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must have every server: {why}")
+    pytest.skip(f"SKIPPED FOR WANT OF A SERVER: {why}")
+
+
+@pytest.fixture(scope="session")
+async def rabbit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RabbitServer]:
+    _need(RabbitServer.missing())
+    server = RabbitServer(tmp_path_factory.mktemp("rabbit"))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ValkeyServer]:
+    _need(ValkeyServer.missing())
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def mongo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MongoServer]:
+    _need(MongoServer.missing())
+    server = MongoServer(tmp_path_factory.mktemp("mongo"))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A short name for a folder of the test's own."""
+    return tmp_path
