@@ -51,6 +51,7 @@ class _Rule(NamedTuple):
     enhanced_not: re.Pattern[str] | None
     text: re.Pattern[str] | None
     url: re.Pattern[str] | None
+    source: str
 
 
 class _Read(NamedTuple):
@@ -72,6 +73,7 @@ _ABOUT_A_MAILBOX = frozenset(
     }
 )
 _ACCEPTED = Classified(ReplyClass.ACCEPTED, "code.accepted", None)
+_PHASE_RULE = "phase.before-rcpt"
 _STATUS = re.compile(r"(?<![\d.\w])([245])\.(\d{1,3})\.(\d{1,3})(?![\d\w]|\.\d)")
 _CODE_AGAIN = re.compile(r"(?:\A|(?<=\n))\s*\d{3}[- ]")
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']{1,300}")
@@ -95,7 +97,7 @@ def classify(code: int, text: str, phase: str = "rcpt") -> Classified:
     cls = rule.cls
     if phase.lower() in _BEFORE_RCPT and cls in _ABOUT_A_MAILBOX:
         about_us = ReplyClass.SENDER_BLOCKED if code >= 500 else ReplyClass.GREYLISTED
-        return Classified(about_us, f"phase.before-rcpt ({rule.id})", read.enhanced)
+        return Classified(about_us, f"{_PHASE_RULE} ({rule.id})", read.enhanced)
     return Classified(cls, rule.id, read.enhanced)
 
 
@@ -163,6 +165,15 @@ def rules() -> tuple[_Rule, ...]:
     return tuple(_compile(rule, words) for table in tables for rule in table["rule"])
 
 
+def rule_source(rule: str) -> str:
+    """Where the rule of that id comes from, in words; empty for an unknown id."""
+    if rule == _ACCEPTED.rule:
+        return "RFC 5321 section 4.2.1: 2yz is a positive completion reply"
+    if rule.startswith(_PHASE_RULE):
+        return "RFC 5321 section 3.3: the recipient is named in RCPT, not before"
+    return next((known.source for known in rules() if known.id == rule), "")
+
+
 def _compile(rule: dict[str, Any], words: dict[str, str]) -> _Rule:
     def pattern(key: str) -> re.Pattern[str] | None:
         source: str | None = rule.get(key)
@@ -180,4 +191,5 @@ def _compile(rule: dict[str, Any], words: dict[str, str]) -> _Rule:
         pattern("enhanced_not"),
         pattern("text"),
         pattern("url"),
+        rule["source"],
     )
