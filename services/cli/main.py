@@ -128,9 +128,9 @@ def address(what: Annotated[str, typer.Argument(help="An address, or - for JSON 
 
 
 @explain.command()
-def mx(host: str, as_json: AsJson = False) -> None:
+def mx(host: str, data: Data = None, as_json: AsJson = False) -> None:
     """Why a mail host is slow: its circuit breaker and limits, as the running validators see them."""
-    settings = _settings(log_level="warning")
+    settings = _settings(data_dir=data, log_level="warning")
     _run(settings, lambda _: explain_command.explain_mail_host(settings, host, as_json=as_json))
 
 

@@ -14,6 +14,7 @@ from shared.errors import SettingsError
 from shared.settings import Settings
 
 FILE = "secrets.json"
+VALIDATOR_URL_FILE = "validator.url"  # where the running system's internal API listens
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,20 @@ def own_secrets(settings: Settings) -> Secrets:
     return Secrets(
         api_key=settings.api_key or made["api_key"], internal_token=settings.internal_token or made["internal_token"]
     )
+
+
+def note_validator_url(settings: Settings, url: str) -> None:
+    """Let `mailvet explain mx` find the running system's validator."""
+    (settings.data_dir / VALIDATOR_URL_FILE).write_text(url + "\n")
+
+
+def with_own_validator(settings: Settings) -> Settings:
+    """Where INTERNAL_TOKEN is not set: the way to the standalone system's validator on the same data folder."""
+    noted = settings.data_dir / VALIDATOR_URL_FILE
+    if settings.internal_token or not noted.exists():
+        return settings
+    update = {"internal_token": own_secrets(settings).internal_token, "validator_urls": (noted.read_text().strip(),)}
+    return settings.model_copy(update=update)
 
 
 def lock_data_dir(data_dir: Path) -> IO[str]:

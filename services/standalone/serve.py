@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from services.standalone.system import standalone
 from shared.settings import Settings
@@ -13,6 +12,4 @@ async def serve_standalone(settings: Settings, stop: asyncio.Event) -> None:
     """Prints where the dashboard is and which API key to use once requests are answered."""
     async with standalone(settings) as system:
         print(f"mailvet is ready\n  dashboard  {system.url}/\n  API key    {system.api_key}", flush=True)  # noqa: T201
-        if system.warning:
-            print(f"mailvet: {system.warning}", file=sys.stderr, flush=True)  # noqa: T201
-        await stop.wait()
+        await system.validator.until(stop)

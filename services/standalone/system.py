@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from gateway.collections import ALL
 from gateway.serve import running_gateway
-from services.standalone.secrets import lock_data_dir, own_secrets
+from services.standalone.secrets import lock_data_dir, note_validator_url, own_secrets
 from shared.broker import Broker
 from shared.broker.inprocess import InProcessBroker
 from shared.broker.rabbitmq import RabbitBroker
@@ -26,7 +26,7 @@ from shared.documents.sqlite import SqliteDocuments
 from shared.http_server import bind, port_of
 from shared.redis_server import BundledValkey
 from shared.settings import Settings
-from validator.serve import running_validator
+from validator.serve import RunningValidator, running_validator
 
 BOOTSTRAP_CREDITS = 1_000_000  # the contract's standalone default
 
@@ -37,7 +37,7 @@ class System:
 
     url: str
     api_key: str
-    warning: str | None  # what the operator should know first, such as a blocked port 25
+    validator: RunningValidator
 
 
 def _standalone_settings(settings: Settings) -> Settings:
@@ -90,10 +90,11 @@ async def standalone(given: Settings) -> AsyncIterator[System]:
         broker = await opened.enter_async_context(_broker(settings))
         documents = await opened.enter_async_context(_documents(settings))
         validator = await opened.enter_async_context(running_validator(settings, broker, inside))
+        note_validator_url(settings, settings.validator_urls[0])
         await opened.enter_async_context(running_gateway(settings, broker, documents, front))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         yield System(
             url=f"http://{host}:{settings.port}",
             api_key=settings.api_key or "",
-            warning=validator.preflight_warning,
+            validator=validator,
         )
