@@ -49,7 +49,7 @@ BATCHES = Collection(
 # (change of what is held), fileId, cause, at}
 CREDIT_ENTRIES = Collection("CreditEntries", indexed=("orgId", "at"), indexes=(("orgId", "at"),))
 # {_id: orgId, balance, reserved, available: balance - reserved, holds: {fileId: n}, version, epoch,
-#  recent: [movement ids], outbox: [[entries of a movement, not yet certainly in CREDIT_ENTRIES]]}
+#  recent: [movement ids], outbox: [{entries: [of a movement, not yet certainly in CREDIT_ENTRIES]}]}
 CREDIT_ACCOUNTS = Collection("CreditAccounts")
 
 # {_id: orgId, name, createdAt, plan, retentionDays}

@@ -131,10 +131,12 @@ class Ledger:
 
     async def grant(self, org_id: str, amount: int, cause: str) -> bool:
         """Credits given. False when `grant:{cause}` was there already."""
+        _check_amount(amount)
         return await self._simple("grant", org_id, amount, cause)
 
     async def purchase(self, org_id: str, amount: int, cause: str) -> bool:
         """Credits paid for; `cause` is the paid thing, such as `stripe:{session}`. False on a repeat."""
+        _check_amount(amount)
         return await self._simple("purchase", org_id, amount, cause)
 
     async def refund(self, org_id: str, amount: int, cause: str) -> bool:
@@ -143,10 +145,12 @@ class Ledger:
         Unconditional: what was spent already leaves the balance negative, and nothing can be spent until it is not.
         So refunds and purchases reach the same balance in any order.
         """
+        _check_amount(amount)
         return await self._simple("refund", org_id, -amount, cause)
 
     async def adjust(self, org_id: str, amount: int, cause: str) -> bool:
         """An operator's correction, either way, unconditional. False on a repeat."""
+        _check_amount(abs(amount))
         return await self._simple("adjustment", org_id, amount, cause)
 
     # --- reading and mending ---
@@ -174,7 +178,6 @@ class Ledger:
     # --- how ---
 
     async def _simple(self, kind: Kind, org_id: str, amount: int, cause: str) -> bool:
-        _check_amount(abs(amount))
         entry = self._entry(kind, cause, org_id, moved=abs(amount), amount=amount)
         return await self._move(org_id, _Movement(entry["_id"], (entry,)))
 
@@ -232,7 +235,7 @@ class Ledger:
             account = await self._account(org_id)
             if await self._is_done(account, movement):
                 return None
-            if account["available"] < movement.needs:
+            if movement.needs and account["available"] < movement.needs:
                 raise Problem(
                     402,
                     "insufficient_credits",
@@ -272,7 +275,7 @@ class Ledger:
         change = Change(
             set=holds,
             inc={"balance": amount, "reserved": reserved, "available": amount - reserved, "version": 1},
-            push={"recent": movement.id, "outbox": list(movement.entries)},
+            push={"recent": movement.id, "outbox": {"entries": list(movement.entries)}},
             unset=ended,
         )
         return await self._documents.update(CREDIT_ACCOUNTS, account["_id"], change, where)
@@ -291,7 +294,7 @@ class Ledger:
         return account
 
     async def _copy(self, account: Document) -> int:
-        entries = [entry for movement in account["outbox"] for entry in movement]
+        entries = [entry for movement in account["outbox"] for entry in movement["entries"]]
         return await self._documents.insert_many(CREDIT_ENTRIES, entries) if entries else 0
 
     async def _fold(self, account: Document) -> None:
