@@ -84,7 +84,8 @@ class _Link:
             client_properties={"connection_name": self._name},
         )
         try:
-            await _declare(connection, self._queues, self._settle)
+            async with asyncio.timeout(_CONNECT_SECONDS + self._settle):
+                await _declare(connection, self._queues, self._settle)
         except BaseException:
             await _quietly_closed(connection)
             raise
@@ -243,29 +244,30 @@ class _Subscription:
                 await self._consume()
             except LOST as error:
                 _log.debug("broker_still_lost", queue=self._queue.name, error=type(error).__name__)
-            self._channel = None
+            channel, self._channel = self._channel, None
+            if channel is not None and not channel.is_closed:
+                await _quietly_closed(channel)
             self._forget()
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _consume(self) -> None:
         """Until the channel dies or the broker cancels the consumer."""
-        connection = await self._link.connection()
-        channel = self._channel = await _channel(connection)
         over = asyncio.Event()
-        channel.close_callbacks.add(lambda *_: over.set())
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda _: over.set())
-        await channel.set_qos(prefetch_count=self._prefetch)
-        queue = await channel.get_queue(self._queue.name, ensure=False)
-        tag = await queue.consume(self._take)
+        connection = await self._link.connection()
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            channel = self._channel = await _channel(connection)
+            channel.close_callbacks.add(lambda *_: over.set())
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(lambda _: over.set())
+            await channel.set_qos(prefetch_count=self._prefetch)
+            queue = await channel.get_queue(self._queue.name, ensure=False)
+            tag = await queue.consume(self._take)
         try:
             await over.wait()
         except asyncio.CancelledError:
             await self._cancel_consumer(channel, tag)
             raise
         _log.warning("broker_lost", queue=self._queue.name)
-        if not channel.is_closed:
-            await _quietly_closed(channel)
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
         """Only puts it in line: aio-pika cancels this when the channel dies, so no work may be done here."""

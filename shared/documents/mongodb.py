@@ -3,8 +3,8 @@
 Nothing here needs a replica set, a transaction or an aggregation: one document is the unit of atomicity.
 
 Keys of objects may hold dots (a domain, say), which servers older than 5.0 refuse: at rest such a dot is kept as
-U+E02E, a private-use character that no domain or name has. Objects inside lists are left as they are, so that a batch of
-results costs nothing to translate.
+U+E02E, a private-use character that no domain or name has. Objects inside lists are left as they are, so that a batch
+of results costs nothing to translate.
 """
 
 from __future__ import annotations

@@ -155,7 +155,8 @@ class SqliteDocuments:
 
     async def delete_many(self, collection: Collection, where: Where) -> int:
         table, condition = quoted(collection.name), to_sql(collection, where)
-        statement = f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE {condition.text} LIMIT {_DELETE_STEP})"
+        chosen = f"SELECT rowid FROM {table} WHERE {condition.text} LIMIT {_DELETE_STEP}"
+        statement = f"DELETE FROM {table} WHERE rowid IN ({chosen})"
         deleted = 0
         while True:
             step = await self._write(lambda connection: connection.execute(statement, condition.values).rowcount)

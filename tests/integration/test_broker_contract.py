@@ -307,10 +307,12 @@ async def test_a_consumer_that_dies_hands_its_work_to_another(rabbit: RabbitServ
 async def test_a_queue_that_is_deleted_comes_back_with_the_next_connection(rabbit: RabbitServer) -> None:
     queues = make_queues()
     async with RabbitBroker(rabbit.url, queues=queues, settle=0) as broker:
-        async with broker.subscribe(queues[0], 1):
-            connection = await aio_pika.connect(rabbit.url)
-            await (await connection.channel()).queue_delete(queues[0].name)
-            await connection.close()
+        await broker.publish(queues[0], b"x", "a")
+        async with broker.subscribe(queues[0], 1) as deliveries, asyncio.timeout(4 * PROMPT):
+            (delivery,) = await take(deliveries, 1)
+            async with await aio_pika.connect(rabbit.url) as connection:
+                await (await connection.channel()).queue_delete(queues[0].name, timeout=PROMPT)
+            await delivery.ack()
             with pytest.raises(BrokerUnavailable, match="no queue"):
                 await broker.publish(queues[0], b"x", "a")
         with pytest.raises(BrokerUnavailable):

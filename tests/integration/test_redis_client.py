@@ -1,0 +1,164 @@
+"""How the three kinds of Redis connection behave when Redis is slow, full, away and back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from shared.errors import RedisUnavailable
+from shared.redis_client import Gap, Heard, Listener, check, connect, connect_politeness, unavailable
+from tests.servers import ValkeyServer
+
+PROMPT = 5.0
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
+    """A server that the test may kill."""
+    server = ValkeyServer(tmp_path)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def heard_next(iteration: AsyncIterator[Heard | Gap]) -> Heard | Gap:
+    return await asyncio.wait_for(anext(iteration), PROMPT)
+
+
+async def test_more_tasks_than_connections_wait_for_their_turn(valkey: ValkeyServer) -> None:
+    redis = connect(valkey.url, connections=3)
+    await asyncio.gather(*(redis.incr("turns") for _ in range(100)))
+    assert await redis.get("turns") == b"100"
+    await redis.aclose()
+
+
+async def test_a_server_that_is_away_is_unavailable_within_seconds(own: ValkeyServer) -> None:
+    redis = connect(own.url)
+    await check(redis)
+    await own.kill()
+    began = time.monotonic()
+    with pytest.raises(RedisUnavailable, match="does not answer"):
+        await check(redis)
+    assert time.monotonic() - began < 4
+    await own.start()
+    await check(redis)
+    await redis.aclose()
+
+
+async def test_the_politeness_connection_gives_up_after_a_quarter_of_a_second(own: ValkeyServer) -> None:
+    redis = connect_politeness(own.url)
+    await redis.ping()
+    blocker = connect(own.url)
+    await blocker.execute_command("CLIENT", "PAUSE", "1000", "ALL")
+    began = time.monotonic()
+    with pytest.raises(RedisTimeoutError):
+        await redis.incr("counted")
+    assert time.monotonic() - began < 1
+    await redis.aclose()
+    await blocker.aclose()
+
+
+async def test_the_politeness_connection_fails_at_once_when_nobody_is_there(own: ValkeyServer) -> None:
+    redis = connect_politeness(own.url)
+    await own.kill()
+    began = time.monotonic()
+    with pytest.raises(RedisConnectionError):
+        await redis.get("key")
+    assert time.monotonic() - began < 0.5
+    await redis.aclose()
+
+
+async def test_errors_of_redis_become_ours() -> None:
+    with pytest.raises(RedisUnavailable), unavailable():
+        raise RedisConnectionError
+    with pytest.raises(RedisUnavailable), unavailable():
+        raise ConnectionResetError
+    with pytest.raises(KeyError), unavailable():
+        raise KeyError
+
+
+async def until_heard(redis_url: str, channel: str, iteration: AsyncIterator[Heard | Gap]) -> Heard | Gap:
+    """Publish until somebody hears: subscribing takes effect a moment after it was asked for."""
+    redis = connect(redis_url)
+    fetch = asyncio.ensure_future(heard_next(iteration))
+    while not fetch.done():
+        await redis.publish(channel, b"ready?")
+        await asyncio.sleep(0.01)
+    await redis.aclose()
+    return fetch.result()
+
+
+async def test_a_listener_hears_what_is_published_on_its_channels_only(valkey: ValkeyServer) -> None:
+    redis = connect(valkey.url)
+    async with Listener(valkey.url, "a") as listener:
+        iteration = aiter(listener)
+        assert await until_heard(valkey.url, "a", iteration) == Heard("a", b"ready?")
+        await redis.publish("b", b"not for us")
+        await redis.publish("a", b"\x00\xff")
+        found = await heard_next(iteration)
+        while found == Heard("a", b"ready?"):
+            found = await heard_next(iteration)
+        assert found == Heard("a", b"\x00\xff")
+        await iteration.aclose()  # type: ignore[attr-defined]
+    await redis.aclose()
+
+
+async def test_channels_come_and_go_while_a_listener_listens(valkey: ValkeyServer) -> None:
+    redis = connect(valkey.url)
+    async with Listener(valkey.url) as listener:
+        iteration = aiter(listener)
+        fetch = asyncio.ensure_future(heard_next(iteration))
+        await asyncio.sleep(0)
+        await listener.subscribe("late")
+        while not fetch.done():
+            await redis.publish("late", b"1")
+            await asyncio.sleep(0.01)
+        assert fetch.result() == Heard("late", b"1")
+        await listener.subscribe("later")
+        while await redis.publish("later", b"2") == 0:  # noqa: ASYNC110 - the server knows, and tells by this only
+            await asyncio.sleep(0.01)
+        await listener.unsubscribe("late")
+        while await redis.publish("late", b"3") > 0:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        found = await heard_next(iteration)
+        while found == Heard("late", b"1"):
+            found = await heard_next(iteration)
+        assert found == Heard("later", b"2")
+        await iteration.aclose()  # type: ignore[attr-defined]
+    await redis.aclose()
+
+
+async def test_a_listener_says_that_it_was_away_and_hears_again(own: ValkeyServer) -> None:
+    async with Listener(own.url, "a") as listener:
+        iteration = aiter(listener)
+        await until_heard(own.url, "a", iteration)
+        await own.kill()
+        fetch = asyncio.ensure_future(heard_next(iteration))
+        await asyncio.sleep(0)
+        await listener.subscribe("meanwhile")
+        await own.start()
+        found = await fetch
+        while isinstance(found, Heard):  # from before the kill
+            found = await heard_next(iteration)
+        assert found == Gap()
+        assert await until_heard(own.url, "meanwhile", iteration) == Heard("meanwhile", b"ready?")
+        assert await until_heard(own.url, "a", iteration) in {Heard("a", b"ready?"), Heard("meanwhile", b"ready?")}
+        await iteration.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_listener_waits_for_a_server_that_is_not_there_yet(tmp_path: Path) -> None:
+    server = ValkeyServer(tmp_path)
+    async with Listener(server.url, "a") as listener:
+        iteration = aiter(listener)
+        fetch = asyncio.ensure_future(heard_next(iteration))
+        await asyncio.sleep(0)
+        await server.start()
+        assert await fetch == Gap()
+        await iteration.aclose()  # type: ignore[attr-defined]
+    await server.stop()
