@@ -109,10 +109,10 @@ def lab(
     log: Annotated[Path | None, typer.Option(help="Write everything said here, as JSON lines.")] = None,
 ) -> None:
     """The built-in mail lab alone: a DNS server and SMTP servers of many characters on loopback."""
-    from services.maillab.serve import serve as serve_lab  # noqa: PLC0415
+    from services.cli.lab import run_lab  # noqa: PLC0415
 
     configure_logs("info")
-    raise typer.Exit(run_process(lambda stop: serve_lab(stop, port=port, dns_port=dns_port, world=world, log=log)))
+    raise typer.Exit(run_process(lambda _: run_lab(port=port, dns_port=dns_port, world=world, log=log)))
 
 
 @explain.command()
