@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from services.maillab.manners import Manners
 from services.maillab.replies import wire
+from services.maillab.world import plain_address
 
 if TYPE_CHECKING:
     from services.maillab.characters.character import Character
@@ -280,7 +281,7 @@ class Dialogue(asyncio.Protocol):
         if not (self.utf8 or found[1].isascii()):
             self._manners.complain("an address with UTF-8 and no SMTPUTF8")
             return b"553 5.6.7 Address needs SMTPUTF8\r\n"
-        return found[1].decode("utf-8", "replace").lower()
+        return plain_address(found[1].decode("utf-8", "replace"))
 
     def _data(self) -> Answer:
         if not self.accepted:

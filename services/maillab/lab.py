@@ -28,6 +28,7 @@ from services.maillab.manners import Neighbourhood
 from services.maillab.replies import wire
 from services.maillab.wirelog import Keep, WireLog
 from services.maillab.world import Host, World, WorldError
+from shared.errors import MailvetError
 
 LOOPBACK = "127.0.0.1"
 TRIES = 20  # free ports tried until one is free on every host's address
@@ -36,8 +37,10 @@ STOP_SECONDS = 5.0  # for aborted connections to report their end, which takes o
 TEMPORARY_PORTS = (errno.EADDRINUSE, errno.EACCES)
 
 
-class LabError(Exception):
+class LabError(MailvetError):
     """The lab cannot run here; the message says why and what helps."""
+
+    temporary = False
 
 
 class Lab:

@@ -44,7 +44,7 @@ class Query(NamedTuple):
     at: float
 
 
-@dataclass
+@dataclass(slots=True)
 class Session:
     """One SMTP connection as the server saw it. `closed` and `closed_by` are None while it is open."""
 

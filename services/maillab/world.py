@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import idna
+
 from services.maillab.mailboxes import Known
+from shared.errors import MailvetError
 
 Rcode = Literal["SERVFAIL", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "timeout"]
 Trick = Literal["truncate", "wrong_id", "wrong_question", "garbage", "tcp_closes"]
@@ -19,8 +22,10 @@ Style = Literal["postfix", "exim", "exchange", "gmail", "sendmail", "plain"]
 HOSTS_PER_NET = 254 * 255
 
 
-class WorldError(Exception):
+class WorldError(MailvetError):
     """The world as described cannot exist; the message says which name and why."""
+
+    temporary = False
 
 
 @dataclass
@@ -150,11 +155,11 @@ class World:
         listed = [replies] if isinstance(replies, str) else list(replies)
         if not listed:
             raise WorldError(f"mailbox {address} has no reply")
-        self.mailboxes[address.lower()] = listed
+        self.mailboxes[plain_address(address)] = listed
 
     def only_ask(self, addresses: Iterable[str], *, probes_per_domain: int = 2) -> None:
         """From now on a RCPT of any other address is bad manners, but for a few catch-all probes a domain."""
-        self.allowed = {address.lower() for address in addresses}
+        self.allowed = {plain_address(address) for address in addresses}
         self.probes_per_domain = probes_per_domain
 
     def serves(self, host: Host, domain: str) -> bool:
@@ -190,4 +195,17 @@ class World:
 
 
 def plain_name(name: str) -> str:
-    return name.rstrip(".").lower()
+    """Lower case, no final dot, A-labels (RFC 5890) for what is outside ASCII."""
+    name = name.rstrip(".").lower()
+    if name.isascii():
+        return name
+    try:
+        return idna.encode(name, uts46=True).decode()
+    except idna.IDNAError:
+        return name
+
+
+def plain_address(address: str) -> str:
+    """Lower case, and the domain as `plain_name` has it."""
+    local, at, domain = address.lower().rpartition("@")
+    return local + at + plain_name(domain)
