@@ -23,8 +23,10 @@ from validator.smtp.retry_hint import retry_hint
 from validator.smtp.session import SERVICE_CLOSING, Session
 
 _ACCEPTED: Final = (250, 251)  # RFC 5321 section 4.2.3; 252 says "cannot verify"
+_CLOSING: Final = (SERVICE_CLOSING, 221)  # at RCPT: the session is over, whoever is being asked about
 _NEEDS_TLS: Final = 530  # RFC 3207 section 4
 _TOO_MANY = re.compile(r"\b4\.5\.3\b|too many recipients", re.IGNORECASE)  # RFC 5321 section 4.5.3.1.10
+_NAMED = re.compile(r"<([^<>\s]+@[^<>\s]+)>")
 _LAST_CALL: Final = 30.0  # seconds before the session's hard end in which no new flight is begun
 _PATIENCE_WITH = {  # this many replies of the class in a row, and the host is left alone
     ReplyClass.SENDER_BLOCKED: 2,
@@ -211,10 +213,14 @@ class Conversation:
             self._in_transaction = 0
         again: list[Recipient] = []
         answers = replies[prelude:] if prelude else replies
+        if self._names_another(recipients, answers):
+            self._session.desync = True
+            self.trouble = Attempt(**self._place, outcome=Outcome.PROTOCOL_ERROR, phase=Phase.RCPT)
+            return list(recipients)
         for recipient, reply in zip(recipients, answers, strict=False):
             if reply.code in _ACCEPTED:
                 self._accept(recipient, reply)
-            elif reply.code == SERVICE_CLOSING:
+            elif reply.code in _CLOSING:
                 self.trouble = self._attempt(reply)
                 return [*again, *recipients[self._place_of(recipient, recipients) :]]
             elif self._is_not_about_it(reply):
@@ -225,6 +231,17 @@ class Conversation:
             again += recipients[len(answers) :]
             self.trouble = self._failed(Phase.RCPT, None)
         return again
+
+    @staticmethod
+    def _names_another(recipients: Sequence[Recipient], answers: list[Reply]) -> bool:
+        """A reply that is about another recipient of the flight: replies are out of order."""
+        for recipient, reply in zip(recipients, answers, strict=False):
+            if "@" not in reply.text or recipient.address in reply.text:
+                continue
+            named = {found.casefold() for found in _NAMED.findall(reply.text)} - {recipient.address.casefold()}
+            if named and any(other.address.casefold() in named for other in recipients):
+                return True
+        return False
 
     @staticmethod
     def _place_of(recipient: Recipient, recipients: Sequence[Recipient]) -> int:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from prometheus_client import Counter
@@ -28,7 +29,7 @@ from validator.egress.limits import NoSlot
 from validator.evidence import Attempt, Outcome, Phase
 from validator.smtp.classify import ReplyClass
 from validator.smtp.conversation import Conversation
-from validator.smtp.pace import FLIGHT, SESSION, Pace
+from validator.smtp.pace import SESSION, Pace
 from validator.smtp.recipient import Recipient
 from validator.smtp.session import SERVICE_CLOSING, Session, Timeouts
 
@@ -86,11 +87,12 @@ class MailHost:
         self._timeouts = timeouts
         self._pace = Pace(recipients_per_session)
         self._queue: deque[Recipient] = deque()
+        self._suspects: deque[Recipient] = deque()  # first without an answer when a session broke: asked last, alone
         self._sessions: set[asyncio.Task[None]] = set()
         self._open = 0  # sessions that got past EHLO
         self._idle: list[asyncio.Future[None]] = []  # lingering sessions
         self._lingers = False
-        self._last_end = float("-inf")
+        self._idle_since = float("-inf")
         self._rest: tuple[float, Attempt] | None = None
         self._needs_tls = False
         self._closing = False
@@ -98,18 +100,18 @@ class MailHost:
 
     @property
     def idle(self) -> bool:
-        return not self._sessions and not self._queue
+        return not self._sessions and not self.waiting
 
     @property
     def waiting(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._suspects)
 
     def ask(self, recipients: list[Recipient]) -> None:
         """Take these on, in random order: neighbours in a list share their fate, and a run of refusals costs sessions."""
         if self._rest is not None and self._loop.time() < self._rest[0]:
             attempt = self._rest[1]
             for recipient in recipients:
-                self._loop.call_soon(recipient.asker.answered, recipient, attempt)
+                self._loop.call_soon(_answer_without, recipient, attempt)
             return
         random.shuffle(recipients)
         self._queue.extend(recipients)
@@ -122,6 +124,7 @@ class MailHost:
         """Let running sessions finish their flight and say QUIT. What waits stays unasked."""
         self._closing = True
         self._queue.clear()
+        self._suspects.clear()
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)
@@ -136,22 +139,21 @@ class MailHost:
     # --- sessions ---
 
     def _spawn(self) -> None:
-        lingering = len(self._idle)
-        while (
-            self._queue
-            and not self._closing
-            and len(self._sessions) < self._slots_now
-            and (len(self._sessions) == lingering == 0 or len(self._queue) > SHARE * len(self._sessions))
-        ):
+        while self.waiting and not self._closing and self._wants_another():
             if not self._sessions:
-                self._lingers = self._loop.time() - self._last_end < LINGER
+                self._lingers = self._loop.time() - self._idle_since < LINGER
             task = self._loop.create_task(self._run(), name=f"session-{self.name}")
             self._sessions.add(task)
             task.add_done_callback(self._ended)
 
+    def _wants_another(self) -> bool:
+        running = len(self._sessions)
+        return running == 0 or (running < self._slots_now and len(self._queue) > SHARE * running)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sessions.discard(task)
-        self._last_end = self._loop.time()
+        if not self.waiting:
+            self._idle_since = self._loop.time()
         if not task.cancelled() and (error := task.exception()) is not None:
             # A fault of ours: the recipients in the session are put off at the deadline of their batch.
             SESSIONS.labels("fault").inc()
@@ -164,7 +166,7 @@ class MailHost:
         """The life of one slot: wait for it, one session, give it back."""
         try:
             if not await self._terms.breakers.allows(self.name):
-                self._stop(Attempt(host=self.name, outcome=Outcome.CIRCUIT_OPEN, phase=Phase.CONNECT), rest=False)
+                self._shut_out()
                 return
             async with self._terms.slot(self.name, self._addresses[0]):
                 attempt = await self._serve()
@@ -172,7 +174,15 @@ class MailHost:
             self._queue = deque(one for one in self._queue if not one.asker.closed)
             return
         SESSIONS.labels("good" if attempt is None else attempt.outcome.value).inc()
-        await self._terms.breakers.report(self.name, attempt)
+        if attempt is None or attempt.address:
+            await self._terms.breakers.report(self.name, attempt)
+
+    def _shut_out(self) -> None:
+        """The breaker is open. Half open it lets one session through: then the others wait for that one."""
+        if len(self._sessions) > 1:
+            self._slots_now = len(self._sessions) - 1
+        else:
+            self._stop(Attempt(host=self.name, outcome=Outcome.CIRCUIT_OPEN, phase=Phase.CONNECT), rest=False)
 
     async def _serve(self) -> Attempt | None:
         """Open a session and talk. Returns what went wrong with the host, if anything."""
@@ -199,8 +209,13 @@ class MailHost:
         for address in list(self._addresses):
             try:
                 session = await self._connect(address)
-            except ConnectError:
-                attempt = Attempt(host=self.name, address=address, outcome=Outcome.UNREACHABLE, phase=Phase.CONNECT)
+            except ConnectError as error:
+                attempt = Attempt(
+                    host=self.name,
+                    address=address if error.theirs else "",  # our own trouble is not held against the host
+                    outcome=Outcome.UNREACHABLE,
+                    phase=Phase.CONNECT,
+                )
                 continue
             talk = Conversation(
                 session,
@@ -248,29 +263,29 @@ class MailHost:
     async def _talk(self, talk: Conversation) -> list[Recipient]:
         """Flights until the queue, the pace or the session is at its end. Returns those to be asked again."""
         while True:
-            room = min(talk.room, self._pace.next_flight(talk.asked, talk.refused, len(self._queue)))
-            batch = self._take(min(room, 2) if talk.wary else room)
+            room = min(talk.room, self._pace.next_flight(talk.asked, talk.refused, self.waiting + len(talk.companions)))
+            batch = self._take(min(room, 2) if talk.wary else room, talk.companions)
             if not batch:
-                if room or talk.room == 0 or self._queue or not await self._linger(talk):
-                    return []
-                continue
+                if not self.waiting and talk.room and await self._linger(talk):
+                    continue
+                return talk.companions
             FLIGHTS.inc()
             last = self._is_last(talk, batch)
             left = await talk.ask(batch, last=last)
-            self._queue.extendleft(talk.companions)
-            talk.companions.clear()
             if talk.tls_asked_for and talk.trouble is None:
                 self._needs_tls = True
                 talk.trouble = await talk.secure(self._terms.tls())
             if talk.trouble is not None or last or talk.refusal is not None or self._closing:
-                return left
+                return [*left, *talk.companions]
             self._queue.extendleft(reversed(left))
 
-    def _take(self, size: int) -> list[Recipient]:
-        """The next of the queue that somebody still waits for, all of one kind."""
+    def _take(self, size: int, companions: list[Recipient]) -> list[Recipient]:
+        """The next of the queue that somebody still waits for, all of one kind; companions at their end, where the
+        harm is least if the host takes offence. Suspects come when there is nobody else.
+        """
         batch: list[Recipient] = []
         queue = self._queue
-        while queue and len(batch) < size:
+        while queue and len(batch) < size - len(companions):
             recipient = queue.popleft()
             if recipient.asker.closed:
                 continue
@@ -278,6 +293,11 @@ class MailHost:
                 queue.appendleft(recipient)
                 break
             batch.append(recipient)
+        while companions and len(batch) < size and not (batch and batch[0].smtputf8):
+            batch.append(companions.pop(0))
+        while not batch and size and self._suspects:
+            if not (suspect := self._suspects.popleft()).asker.closed:
+                batch.append(suspect)
         return batch
 
     def _is_last(self, talk: Conversation, batch: list[Recipient]) -> bool:
@@ -286,7 +306,7 @@ class MailHost:
             return False
         if self._closing or talk.asked + len(batch) >= self._pace.session:
             return True
-        return not self._queue and not (self._lingers and not self._terms.crowded())
+        return not self.waiting and not talk.companions and not (self._lingers and not self._terms.crowded())
 
     async def _linger(self, talk: Conversation) -> bool:
         """Wait a moment for more work. False: none came."""
@@ -298,26 +318,26 @@ class MailHost:
             await talk.session.pause(LINGER, wake)
         finally:
             self._idle.remove(wake)
-        return bool(self._queue)
+        return bool(self.waiting)
 
     # --- what a session leaves behind ---
 
     def _settle(self, talk: Conversation, left: list[Recipient]) -> Attempt | None:
         """Deliver answers, put back what has none, and let the pace learn. Returns what went wrong."""
-        trouble = talk.trouble
+        trouble, desync = talk.trouble, talk.session.desync
         RECIPIENTS.inc(talk.held)
-        if talk.session.desync:
-            self._pace.careful = True
+        if desync:
+            self._pace.distrust()
             left = [*talk.void(), *left]
         else:
             talk.release()
         if trouble is None:
             self._pace.session_done(talk.asked, talk.refused)
-            if talk.asked >= self._pace.session:
-                self._pace.opened()
         else:
-            self._pace.broke(0 if talk.session.desync else talk.asked, talk.refused, len(left))
-            left = self._isolate(left, trouble)
+            told, silent = trouble.outcome is Outcome.REPLIED, trouble.outcome is Outcome.TIMEOUT
+            answered = 0 if desync else talk.asked
+            self._pace.broke(answered, talk.refused, len(left), told=told, silent=silent)
+            left = self._isolate(left, trouble, first=answered == 0, anyone=desync or told)
         self._queue.extendleft(reversed(left))
         stop = talk.refusal or (trouble if trouble is not None and self._is_final(trouble) else None)
         if stop is not None:
@@ -330,14 +350,18 @@ class MailHost:
             return True
         return self._pace.hopeless
 
-    def _isolate(self, left: list[Recipient], trouble: Attempt) -> list[Recipient]:
-        """Count the break against those in flight; who stood alone, or saw too many, gets it as the answer."""
+    def _isolate(self, left: list[Recipient], trouble: Attempt, *, first: bool, anyone: bool) -> list[Recipient]:
+        """Count the break against those in flight. Who saw too many, or stood alone and was the `first` in its session,
+        gets it as the answer; the first without a reply is suspect, unless `anyone` may have caused it.
+        """
+        alone = first and len(left) == 1
         again: list[Recipient] = []
-        for recipient in left:
+        for place, recipient in enumerate(left):
             recipient.drops += 1
-            if recipient.drops > MAX_DROPS or (len(left) == 1 and recipient.drops > 1):
-                recipient.asker.answered(recipient, trouble)
-                self._pace.flight = min(FLIGHT, 2)
+            if recipient.drops > MAX_DROPS or (alone and recipient.drops > 1):
+                _answer_without(recipient, trouble)
+            elif place == 0 and not anyone:
+                self._suspects.append(recipient)
             else:
                 again.append(recipient)
         return again
@@ -346,7 +370,25 @@ class MailHost:
         """Everybody who waits gets this as the answer."""
         if rest:
             self._rest = (self._loop.time() + REST, attempt)
-        queue, self._queue = self._queue, deque()
-        for recipient in queue:
+        waiting = [*self._queue, *self._suspects]
+        self._queue.clear()
+        self._suspects.clear()
+        for recipient in waiting:
             if not recipient.asker.closed:
-                recipient.asker.answered(recipient, attempt)
+                _answer_without(recipient, attempt)
+
+
+def _answer_without(recipient: Recipient, attempt: Attempt) -> None:
+    """An answer that is not a reply to this recipient's own RCPT."""
+    if recipient.asker.traced:
+        recipient.trace.append(
+            {
+                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "host": attempt.host,
+                "address": attempt.address,
+                "phase": str(attempt.phase),
+                "sent": "",
+                "reply": f"{attempt.code} {attempt.text}" if attempt.code else f"({attempt.outcome})",
+            }
+        )
+    recipient.asker.answered(recipient, attempt)

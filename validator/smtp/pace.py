@@ -15,21 +15,37 @@ SESSION = 100  # recipients in one session; also the least that RFC 5321 section
 REJECTS = 9  # refused recipients in one session: below Postfix's smtpd_soft_error_limit of 10
 SLOW_FLIGHT = 5.0  # seconds: a flight that took longer makes the next ones smaller
 STRIKES = 5  # sessions in a row that broke without one answer; then the host is left alone
+WIDEN_AFTER = 4  # sessions that end well at a limit that showed itself, before more is tried
+CAREFUL_SESSIONS = 20  # in good order before flights are tried again at a host that answered out of turn
 _MEMORY = 400  # recipients after which older experience counts half
 
 
 class Pace:
     """Limits of one host as far as they showed themselves."""
 
-    __slots__ = ("_asked", "_refused", "careful", "flight", "session", "strikes", "transaction")
+    __slots__ = (
+        "_asked",
+        "_breaks",
+        "_careful",
+        "_full",
+        "_most",
+        "_refused",
+        "flight",
+        "session",
+        "strikes",
+        "transaction",
+    )
 
     def __init__(self, session: int | None = None) -> None:
         """`session`: recipients in one session that the provider's row allows."""
         self.flight = FLIGHT
-        self.session = min(session or SESSION, SESSION)
+        self._most = min(session or SESSION, SESSION)
+        self.session = self._most
         self.transaction = SESSION
         self.strikes = 0
-        self.careful = False  # True: one command at a time, because replies came that nobody had asked for
+        self._careful = 0  # sessions still to be held one command at a time
+        self._breaks = 0  # sessions in a row that broke
+        self._full = 0  # sessions that ended well at the limit
         self._asked = 0
         self._refused = 0
 
@@ -58,28 +74,46 @@ class Pace:
             self.flight = min(FLIGHT, self.flight * 2)
 
     def session_done(self, asked: int, refused: int) -> None:
-        """A session ended in order."""
+        """A session ended in order. One that reached a limit which others broke at makes the limit wider."""
+        self._learn(asked, refused)
+        self._breaks = 0
         if asked:
             self.strikes = 0
-        self._learn(asked, refused)
+            self._careful = max(0, self._careful - 1)
+        if asked >= self.session < self._most:
+            self._full += 1
+            if self._full >= WIDEN_AFTER:
+                self._full = 0
+                self.session = min(self._most, self.session * 2)
+
+    def distrust(self) -> None:
+        """Replies came that nobody had asked for."""
+        self._careful = CAREFUL_SESSIONS
 
     def limit_met(self, accepted: int) -> None:
         """452 4.5.3: the host takes no more than `accepted` recipients in one transaction."""
         self.transaction = max(1, accepted)
 
-    def broke(self, answered: int, refused: int, flight: int) -> None:
-        """A session broke after `answered` answers, with a flight of so many under way."""
-        self._learn(answered, refused)
-        if answered:
-            self.strikes = 0
-            self.session = max(1, answered)
-        else:
-            self.strikes += 1
-            self.flight = max(1, flight // 4)
+    def broke(self, answered: int, refused: int, flight: int, *, told: bool, silent: bool) -> None:
+        """A session broke after `answered` answers with a flight of so many under way.
 
-    def opened(self) -> None:
-        """A session reached the limit that another one broke at, and ended well: try more next time."""
-        self.session = min(SESSION, self.session * 2)
+        `told`: with a reply that says so; `silent`: after waiting in vain, which costs more of everybody's time.
+        """
+        self._learn(answered, refused)
+        self._breaks += 1
+        if not answered:
+            self.strikes += 2 if silent else 1
+            self.flight = max(1, flight // 4)
+            return
+        self.strikes = 0
+        if told or self._breaks > 1:  # a single hang-up may be one recipient's doing
+            self.session = max(1, answered)
+            self._full = 0
+
+    @property
+    def careful(self) -> bool:
+        """One command at a time."""
+        return self._careful > 0
 
     @property
     def hopeless(self) -> bool:
