@@ -2,7 +2,7 @@
 
 Opened in this order, closed in reverse: Redis (politeness, cache) -> name servers -> limits and breakers -> probe ->
 loops -> internal API. Closing ends the API first, then the worker drains (validator.worker), then the sessions say
-QUIT, then the rest. A loop that dies takes the validator down loudly: one that is half alive would hold batches for ever.
+QUIT, then the rest. A loop that dies takes the validator down loudly: half alive, it would hold batches for ever.
 """
 
 from __future__ import annotations
