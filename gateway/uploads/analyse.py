@@ -64,26 +64,26 @@ def analyse(job: Job) -> Summary:
     table = _find_table(job, folder)
     malformed = 0
     with (folder / "plan.bin").open("wb+") as plan, (folder / "malformed.jsonl").open("w", encoding="utf-8") as bad:
-        partition = Partition(folder / "buckets", (folder / table.source).stat().st_size)
-        rows = unique = 0
-        for row, line, cell in _addresses(folder / table.source, table, plan, job.max_rows):
-            rows = row
-            if cell is None:
-                continue
+        source = folder / table.source
+        partition = Partition(folder / "buckets", source.stat().st_size)
+        addresses = _Addresses(source, table, plan, job.max_rows)
+        good = 0
+        for row, cell in addresses:
             if table.guessed and not cell.strip().isascii():
-                raise guessed_address(folder / table.source, line)
+                raise guessed_address(source, addresses.line)
             address = read_cell(row, cell)
             if isinstance(address, MalformedRow):
                 malformed += 1
                 bad.write(json.dumps(address._asdict()) + "\n")
             else:
                 partition.add(row, address)
-                unique += 1
+                good += 1
         duplicates, batches = _write_batches(folder, partition, plan, job.batch_size)
+    columns = table.columns + [f"column {n}" for n in range(len(table.columns) + 1, addresses.width + 1)]
     return Summary(
-        table=replace(table, rows=rows).to_document(),
-        total=unique + malformed,
-        unique=unique - duplicates,
+        table=replace(table, columns=columns).to_document(),
+        total=good + malformed,
+        unique=good - duplicates,
         duplicates=duplicates,
         malformed=malformed,
         batches=batches,
@@ -101,23 +101,33 @@ def _find_table(job: Job, folder: Path) -> Table:
     return describe_table(upload, upload.name, encoding.name, wanted, guessed=encoding.guessed)
 
 
-def _addresses(path: Path, table: Table, plan: IO[bytes], max_rows: int) -> Iterator[tuple[int, int, str | None]]:
-    """(row, line, cell) of every record, and its entry in the plan. The cell is None where the record is blank."""
-    column = table.column
-    pack = _ENTRY.pack
-    with open_text(path, table.encoding) as stream:
-        records = Records(stream, table.delimiter, skip_space=table.skip_space)
-        for row, cells in enumerate(records, 1):
-            if row > max_rows:
-                detail = f"The list has more than {max_rows} rows."
-                raise Refusal(422, "too_many_rows", detail, line=records.line, limit=max_rows)
-            cell = cells[column] if column < len(cells) else ""
-            if row < table.first_row or not (cell or any(cells)) or not any(map(str.strip, cells)):
-                plan.write(b"\0\0\0\0")
-                yield row, records.line, None
-            else:
+class _Addresses:
+    """Iterates over (row, address cell) of the rows that are not blank, and writes the plan's entry of every record."""
+
+    def __init__(self, path: Path, table: Table, plan: IO[bytes], max_rows: int) -> None:
+        self.width = len(table.columns)  # of the widest record
+        self.line = 0
+        self._path = path
+        self._table = table
+        self._plan = plan
+        self._max_rows = max_rows
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        table, plan, pack = self._table, self._plan, _ENTRY.pack
+        column, first_row = table.column, table.first_row
+        with open_text(self._path, table.encoding) as stream:
+            records = Records(stream, table.delimiter, skip_space=table.skip_space)
+            for row, cells in enumerate(records, 1):
+                if row > self._max_rows:
+                    detail = f"The list has more than {self._max_rows} rows."
+                    raise Refusal(422, "too_many_rows", detail, line=records.line, limit=self._max_rows)
+                if row < first_row or not any(map(str.strip, cells)):
+                    plan.write(b"\0\0\0\0")
+                    continue
                 plan.write(pack(row))
-                yield row, records.line, cell
+                self.line = records.line
+                self.width = max(self.width, len(cells))
+                yield row, cells[column] if column < len(cells) else ""
 
 
 def _write_batches(folder: Path, partition: Partition, plan: IO[bytes], size: int) -> tuple[int, int]:

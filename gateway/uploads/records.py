@@ -38,7 +38,6 @@ class Table:
     first_row: int  # rows before are blank lines, a `sep=` line or the header
     column: int  # 0-based position of the address
     columns: list[str]  # names of the columns, made up where there is no header
-    rows: int = 0  # records in all, header and blank ones included
     guessed: bool = False  # the encoding; letters outside ASCII may be others
 
     def to_document(self) -> dict[str, Any]:

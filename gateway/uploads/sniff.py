@@ -22,6 +22,7 @@ from gateway.uploads.refusal import Refusal
 
 SAMPLE_RECORDS = 1_000
 SAMPLE_CHARS = 1_000_000
+MAX_BLANK = 100_000  # blank rows before the first that is not
 DELIMITERS = (",", ";", "\t", "|", ":", "^", "~")  # where all else is equal, the first wins
 ALIKE = 0.5  # a column with at least this share of the best column's addresses is as likely to be meant
 MAX_NAME = 200  # characters of a column's name that are kept
@@ -132,6 +133,8 @@ def _first_records(records: Records, preamble: int) -> tuple[int, list[list[str]
     start = 0
     body: list[list[str]] = []
     for row, cells in enumerate(records, 1):
+        if not body and row > MAX_BLANK:
+            break
         if not body and (not any(map(str.strip, cells)) or preamble):
             preamble = 0 if any(map(str.strip, cells)) else preamble
             continue

@@ -172,11 +172,9 @@ def _write_rows(sheet: calamine.CalamineSheet, target: Path) -> None:
     if sheet.width > MAX_COLUMNS:
         detail = f"The sheet has {sheet.width} columns; at most {MAX_COLUMNS} are read."
         raise Refusal(422, "too_many_columns", detail, line=1, field=MAX_COLUMNS + 1)
-    above = sheet.start[0] if sheet.start else 0
     with target.open("w", encoding="utf-8", newline="") as stream:
-        stream.write("\n" * above)  # so that rows have the numbers that the spreadsheet shows
         out = csv.writer(stream, lineterminator="\n")
-        for cells in sheet.iter_rows():
+        for cells in sheet.iter_rows():  # from row 1 on, so that rows have the numbers that the spreadsheet shows
             out.writerow([_text(cell) for cell in cells])
 
 
