@@ -8,11 +8,10 @@ results under way are stored, counts and news go out last.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from gateway.batches.dispatch import Dispatcher
 from gateway.batches.repair import Repair
@@ -25,10 +24,14 @@ from gateway.results.record import Recorder
 from gateway.results.tally import Tally
 from shared.broker import Broker
 from shared.documents import Documents
+from shared.errors import ServerUnreachable
+from shared.logs import get_log
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+log = get_log("gateway.machine")
 
 STOP_SECONDS = 5.0  # for each loop to come to its end
 
@@ -40,6 +43,7 @@ class Machine:
 
     def __init__(
         self,
+        *,
         settings: Settings,
         documents: Documents,
         broker: Broker,
@@ -49,28 +53,51 @@ class Machine:
     ) -> None:
         self.announcer = Announcer(redis)
         self.finisher = Finisher(documents, ledger, self.announcer, clock)
-        self.eraser = Eraser(documents, redis, self.finisher, settings, clock)
+        self.eraser = Eraser(
+            settings=settings, documents=documents, redis=redis, ledger=ledger, finisher=self.finisher, clock=clock
+        )
         self.tally = Tally(documents, self.announcer, self.finisher, clock)
         self.dispatcher = Dispatcher(documents, broker, settings, clock)
-        self.recorder = Recorder(documents, broker, self.announcer, self, settings.retry_delays, clock)
-        self.repair = Repair(
-            documents,
-            broker,
-            ledger,
-            self.dispatcher,
-            self.recorder,
-            self.tally,
-            self.finisher,
-            self.eraser.erase,
-            settings.batch_lease,
-            clock,
+        self.recorder = Recorder(
+            documents=documents,
+            broker=broker,
+            announcer=self.announcer,
+            watchers=self,
+            retry_delays=settings.retry_delays,
+            clock=clock,
         )
+        self.repair = Repair(
+            documents=documents,
+            broker=broker,
+            ledger=ledger,
+            dispatcher=self.dispatcher,
+            recorder=self.recorder,
+            tally=self.tally,
+            finisher=self.finisher,
+            erase=self.eraser.erase,
+            batch_lease=settings.batch_lease,
+            clock=clock,
+        )
+        self._begun: set[asyncio.Task[None]] = set()
         self._stops: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
 
     def file_changed(self, file_id: str) -> None:
         """A file is new, was resumed, or its batches changed."""
         self.dispatcher.wake(file_id)
         self.tally.touch(file_id)
+
+    def begin(self, name: str, work: Coroutine[Any, Any, object]) -> asyncio.Task[None]:
+        """Work that outlives its request. What fails or is cut off here is taken up by repair."""
+        task = asyncio.create_task(self._outlive(name, work), name=name)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return task
+
+    async def _outlive(self, name: str, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except ServerUnreachable as error:
+            log.warning("work_waits", work=name, error=type(error).__name__)
 
     def recorded(self, file_id: str, *, put_off: int, dispatched_at: float) -> None:
         """The recorder stored a batch's results."""
@@ -94,6 +121,8 @@ class Machine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for task in tuple(self._begun):
+            await self._end(task)
         for stop, task in reversed(self._stops):
             stop.set()
             self.dispatcher.wake()
@@ -103,7 +132,8 @@ class Machine:
             await self._end(task)
 
     async def _end(self, task: asyncio.Task[None]) -> None:
-        await asyncio.wait([task], timeout=STOP_SECONDS)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        _, late = await asyncio.wait([task], timeout=STOP_SECONDS)
+        if late:
+            log.warning("stopped_hard", loop=task.get_name())
+            task.cancel()
+            await asyncio.wait([task])

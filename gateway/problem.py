@@ -53,16 +53,19 @@ def not_found(what: str) -> Problem:
 
 
 def render(problem: Problem, request: Request) -> JSONResponse:
+    request_id = getattr(request.state, "request_id", None)
+    # Also here, because the answer to a bug is made outside of all middleware.
+    headers = problem.headers if request_id is None else {**problem.headers, "X-Request-Id": request_id}
     body = {
         "type": f"urn:mailvet:problem:{problem.code}",
         "title": problem.code.replace("_", " "),
         "status": problem.status,
         "detail": problem.detail,
         "code": problem.code,
-        "requestId": getattr(request.state, "request_id", None),
+        "requestId": request_id,
         **problem.extra,
     }
-    return JSONResponse(body, problem.status, problem.headers, media_type="application/problem+json")
+    return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
 
 
 def install_problem_handlers(app: FastAPI) -> None:

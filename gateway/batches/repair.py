@@ -3,7 +3,8 @@
 At start, and then every SWEEP seconds:
 
 - dispatched batches whose lease ran out go back to `pending` and are sent again with the next attempt
-- files that have been `receiving` for too long without a sign of life are removed, with their batches and their hold
+- files that have been `receiving` for too long without a sign of life are removed, with their batches and their hold;
+  those that were `ready` before are so again, and keep their hold for the next start
 - files that are `settling` are brought to their end
 - files whose erasure was begun are erased, and so are those whose time is over
 
@@ -23,7 +24,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from gateway.batches.dispatch import Dispatcher
-from gateway.batches.state import RUNNING_FILE, TAKE_BACK, BatchStatus, FileStatus
+from gateway.batches.state import PUT_BACK, RUNNING_FILE, TAKE_BACK, BatchStatus, FileStatus
 from gateway.collections import BATCHES, FILES
 from gateway.credits.ledger import Ledger
 from gateway.health import metrics
@@ -51,6 +52,7 @@ class Repair:
 
     def __init__(
         self,
+        *,
         documents: Documents,
         broker: Broker,
         ledger: Ledger,
@@ -149,7 +151,11 @@ class Repair:
         async for file in self._documents.scan(FILES, receiving):
             if not everyone and file.get("aliveUntil", 0.0) > now:
                 continue
-            log.warning("abandoned_file_removed", file_id=file["_id"])
+            log.warning("abandoned_file", file_id=file["_id"])
+            if file.get("wasReady"):
+                await self._documents.delete_many(BATCHES, {"fileId": file["_id"]})
+                await self._documents.update(FILES, file["_id"], Change(set=PUT_BACK.set), PUT_BACK.where)
+                continue
             await self._erase(file)
             await self._ledger.release(file["orgId"], file["_id"])
             await self._documents.delete(FILES, file["_id"])

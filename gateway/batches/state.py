@@ -4,7 +4,8 @@ A batch is `pending -> dispatched -> done`. It goes back to `pending` when the b
 ran out, or when some of its addresses were put off; it is `cancelled` with its file. A result that arrives while the
 batch is `pending` again (the broker had it after all) counts as well, so the recording moves start from both.
 
-A file is `receiving` until its batches are stored, then `queued`, `processing` or `paused`. `settling` is inside only
+A file is `receiving` until its batches are stored (`ready` before that, where its owner wanted to look first), then
+`queued`, `processing` or `paused`. `settling` is inside only
 (callers see the state it came from): whoever moves a file there has written down the outcome, and every step after that
 can be repeated by anybody, so a crash between the last result and the money leaves nothing half done.
 """
@@ -27,6 +28,7 @@ class BatchStatus(StrEnum):
 
 class FileStatus(StrEnum):
     RECEIVING = "receiving"  # being stored; not shown to anybody
+    READY = "ready"  # analysed, waits for its owner to start it; nothing is stored but the upload
     QUEUED = "queued"
     PROCESSING = "processing"
     PAUSED = "paused"
@@ -65,6 +67,9 @@ FINISH_BATCH = _move(_B.DONE, _B.PENDING, _B.DISPATCHED)
 CANCEL_BATCH = _move(_B.CANCELLED, _B.PENDING, _B.DISPATCHED)
 BATCH_MOVES = (DISPATCH, TAKE_BACK, PUT_OFF, FINISH_BATCH, CANCEL_BATCH)
 
+TAKE_IN = _move(_F.RECEIVING, _F.READY)
+PUT_BACK = _move(_F.READY, _F.RECEIVING)  # the start of a ready file was cut off
+DISCARD = _move(_F.CANCELLED, _F.READY)
 ACCEPT = _move(_F.QUEUED, _F.RECEIVING)
 START = _move(_F.PROCESSING, _F.QUEUED)
 PAUSE = _move(_F.PAUSED, _F.QUEUED, _F.PROCESSING)
@@ -73,7 +78,7 @@ SETTLE = _move(_F.SETTLING, _F.QUEUED, _F.PROCESSING, _F.PAUSED)
 CLOSE = {
     outcome: _move(outcome, _F.SETTLING) for outcome in (_F.COMPLETED, _F.CANCELLED, _F.FAILED)
 }  # by the outcome written down when the file moved to settling
-FILE_MOVES = (ACCEPT, START, PAUSE, RESUME, SETTLE, *CLOSE.values())
+FILE_MOVES = (TAKE_IN, PUT_BACK, DISCARD, ACCEPT, START, PAUSE, RESUME, SETTLE, *CLOSE.values())
 
 OPEN_BATCH = frozenset(CANCEL_BATCH.sources)
 RUNNING_FILE = frozenset(SETTLE.sources)

@@ -27,7 +27,7 @@ MALFORMED_BATCH = 500  # malformed rows in one document
 RECEIVING_LEASE = 60.0  # seconds a receiving file may be silent before it counts as abandoned
 
 # What every accepted file begins with.
-_NOTHING_YET: dict[str, Any] = {
+NOTHING_YET: dict[str, Any] = {
     "creditsCharged": 0,
     "completedBatches": 0,
     "processed": 0,
@@ -51,7 +51,6 @@ def receiving_file(
     kind: str,
     filename: str,
     created_at: float,
-    retention_days: int,
     total: int,
     unique: int,
     duplicates: int,
@@ -69,14 +68,13 @@ def receiving_file(
         "status": str(FileStatus.RECEIVING),
         "createdAt": created_at,
         "aliveUntil": created_at + RECEIVING_LEASE,
-        "expiresAt": created_at + retention_days * 86_400.0,
         "totalEmails": total,
         "uniqueEmails": unique,
         "duplicates": duplicates,
         "malformed": malformed,
         "creditsReserved": unique,
         "totalBatches": 0,
-        **_NOTHING_YET,
+        **NOTHING_YET,
         "callbackUrl": callback_url,
         "table": table,
     }
@@ -127,6 +125,7 @@ def _documents_of(
     org_id: str,
     batches: Iterable[PlannedBatch],
     malformed: Iterable[MalformedRow],
+    *,
     now: float,
     look: int,
     due_at: float,
@@ -160,7 +159,7 @@ async def store_batches(
     total = 0
     chunk: list[Document] = []
     addresses = 0
-    for document in _documents_of(file_id, org_id, batches, malformed, clock(), look, due_at):
+    for document in _documents_of(file_id, org_id, batches, malformed, now=clock(), look=look, due_at=due_at):
         chunk.append(document)
         addresses += len(document["emails"]) + len(document["results"])
         total += 1
@@ -180,8 +179,9 @@ async def _stay_alive(documents: Documents, file_id: str, clock: Clock) -> None:
 
 async def accept_file(parts: Parts, file_id: str, total_batches: int) -> Document | None:
     """`receiving` -> `queued`: from here on the file is the dispatcher's. None when it was not receiving (any more)."""
-    start = {**_NOTHING_YET, "totalBatches": total_batches}
-    change = Change(set={**ACCEPT.set, **start}, unset=("aliveUntil",))
+    expires_at = time.time() + parts.settings.retention_days * 86_400.0
+    start = {**NOTHING_YET, "totalBatches": total_batches, "expiresAt": expires_at}
+    change = Change(set={**ACCEPT.set, **start}, unset=("aliveUntil", "wasReady"))
     accepted = await parts.documents.update(FILES, file_id, change, ACCEPT.where)
     if accepted is not None:
         parts.machine.file_changed(file_id)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from gateway.batches.state import RUNNING_FILE, FileStatus
+from gateway.batches.state import DISCARD, RUNNING_FILE, FileStatus
+from gateway.batches.store import NOTHING_YET
 from gateway.collections import BATCHES, FILES
+from gateway.credits.ledger import Ledger
 from gateway.results.finish import Finisher
 from gateway.uploads.folder import erase_folders
 from shared.documents import Change, Document, Documents
@@ -33,8 +35,16 @@ Clock = Callable[[], float]
 
 class Eraser:
     def __init__(
-        self, documents: Documents, redis: Redis, finisher: Finisher, settings: Settings, clock: Clock = time.time
+        self,
+        *,
+        settings: Settings,
+        documents: Documents,
+        redis: Redis,
+        ledger: Ledger,
+        finisher: Finisher,
+        clock: Clock = time.time,
     ) -> None:
+        self._ledger = ledger
         self._documents = documents
         self._redis = redis
         self._finisher = finisher
@@ -50,6 +60,10 @@ class Eraser:
             await self._finisher.cancel(file_id)
         elif file["status"] == FileStatus.SETTLING:
             await self._finisher.resume(file)
+        elif file["status"] == FileStatus.READY:
+            await self._ledger.release(file["orgId"], file_id)  # a start that was cut off left it
+            discarded = Change(set={**DISCARD.set, **NOTHING_YET, "settled": True})
+            await self._documents.update(FILES, file_id, discarded, DISCARD.where)
         await asyncio.to_thread(erase_folders, self._settings, file_id)
         await self._documents.delete_many(BATCHES, {"fileId": file_id})
         try:

@@ -27,7 +27,8 @@ def eta_seconds(file: Document, now: float) -> int | None:
     eta = file.get("eta")
     if eta is None or file["status"] == FileStatus.PAUSED:
         return None
-    return max(0, round(eta["seconds"] - (now - eta["at"])))
+    left: float = eta["seconds"] - (now - eta["at"])
+    return max(0, round(left))
 
 
 def progress_of(file: Document) -> float:

@@ -127,6 +127,7 @@ class Watchers(Protocol):
 class Recorder:
     def __init__(
         self,
+        *,
         documents: Documents,
         broker: Broker,
         announcer: Announcer,
@@ -205,7 +206,10 @@ class Recorder:
         return True
 
     async def record(self, message: ResultMessage) -> bool:
-        """Store a message's results; False where it changed nothing. Raises MessageUndecodable, DocumentsUnavailable."""
+        """Store a message's results; False where they change nothing.
+
+        Raises MessageUndecodable, DocumentsUnavailable.
+        """
         batch = await self._documents.get(BATCHES, message.batch_id)
         if batch is None:
             metrics.DROPPED.labels("erased").inc()

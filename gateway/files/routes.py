@@ -1,0 +1,101 @@
+"""The files a caller has: list, one, its counts and results; pause, resume, cancel, start, delete."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from gateway.batches.state import FileStatus
+from gateway.collections import FILES
+from gateway.cursor import DEFAULT_LIMIT, Cursor, Limit, read_page
+from gateway.files import change
+from gateway.files.emails import Filter, read_emails, read_place, write_place
+from gateway.files.find import ReadableFile, Reader, WritableFile
+from gateway.files.present import present_file, present_stats
+from gateway.parts import PartsDep
+from gateway.problem import Problem
+from shared.documents import In, Missing, Ne
+
+router = APIRouter(prefix="/api/v1/files", tags=["files"])
+
+StatusWord = Literal["valid", "invalid", "risky", "unknown"]
+
+
+@router.get("")
+async def list_files(
+    caller: Reader, parts: PartsDep, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+) -> dict[str, Any]:
+    """The organisation's lists, newest first; erased ones and single addresses are left out."""
+    where = {
+        "orgId": caller.org_id,
+        "kind": In(("upload", "batch")),
+        "status": Ne(str(FileStatus.RECEIVING)),
+        "eraseState": Missing(),
+    }
+    now = time.time()
+    show = partial(present_file, now=now)
+    return await read_page(parts.documents, FILES, where, show, sort="createdAt", cursor=cursor, limit=limit)
+
+
+@router.get("/{file_id}")
+async def get_file(file: ReadableFile) -> dict[str, Any]:
+    """Status and counts. `progress` is 0 to 1; `etaSeconds` is null while nothing can be said."""
+    return present_file(file, time.time())
+
+
+@router.get("/{file_id}/stats")
+async def get_stats(file: ReadableFile) -> dict[str, Any]:
+    """Counts by status, by reason and for the largest domains."""
+    return present_stats(file)
+
+
+@router.get("/{file_id}/emails")
+async def list_emails(
+    file: ReadableFile,
+    parts: PartsDep,
+    *,
+    status: StatusWord | None = None,
+    q: Annotated[str | None, Query(max_length=320, description="A part of the address, case ignored.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """Results. A page may be short, even empty, while `nextCursor` leads on: a search stops after a while."""
+    if file.get("eraseState"):
+        raise Problem(410, "erased", "The results of this file were erased.")
+    start = read_place(cursor)
+    items, following = await read_emails(parts.documents, file["_id"], Filter(status, q or None), start, limit)
+    return {"items": items, "nextCursor": None if following is None else write_place(following, file["_id"])}
+
+
+@router.post("/{file_id}/pause", status_code=202)
+async def pause_file(file: WritableFile, parts: PartsDep) -> dict[str, Any]:
+    """Send nothing new; what is under way is finished. Repeatable; 409 for a file that has ended."""
+    return present_file(await change.pause(parts, file), time.time())
+
+
+@router.post("/{file_id}/resume", status_code=202)
+async def resume_file(file: WritableFile, parts: PartsDep) -> dict[str, Any]:
+    """Go on with a paused file. Repeatable; 409 for a file that has ended."""
+    return present_file(await change.resume(parts, file), time.time())
+
+
+@router.post("/{file_id}/cancel", status_code=202)
+async def cancel_file(file: WritableFile, parts: PartsDep) -> dict[str, Any]:
+    """Keep what is finished, release the other credits. Repeatable; 409 for a file that has ended otherwise."""
+    return present_file(await change.cancel(parts, file), time.time())
+
+
+@router.post("/{file_id}/start", status_code=202)
+async def start_file(file: WritableFile, parts: PartsDep) -> dict[str, Any]:
+    """Verify a file that was uploaded with `start=false`. Repeatable; 402 leaves it `ready`."""
+    return present_file(await change.start(parts, file), time.time())
+
+
+@router.delete("/{file_id}", status_code=204)
+async def delete_file(file: WritableFile, parts: PartsDep) -> Response:
+    """Erase upload, results and exports; the counts stay. A running file is cancelled first. Repeatable."""
+    await parts.machine.eraser.erase(file)
+    return Response(status_code=204)

@@ -1,0 +1,73 @@
+"""GET /api/v1/files/{fileId}/events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.background import BackgroundTask
+
+from gateway.files.find import ReadableFile
+from gateway.live.hub import Watch
+from gateway.live.stream import FileStream
+from gateway.parts import Parts, PartsDep
+from gateway.problem import Problem
+
+router = APIRouter(tags=["files"])
+
+HEARTBEAT = 10.0  # seconds between comments
+SLOWEST_READER = 30.0  # seconds one send may take
+ASK_AGAIN = 30.0  # seconds after which a stream's credentials are judged anew
+
+
+@router.get(
+    "/api/v1/files/{file_id}/events",
+    response_class=EventSourceResponse,
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "progress, stats, emails; then done or failed"}
+    },
+)
+async def follow_file(
+    request: Request,
+    file: ReadableFile,
+    parts: PartsDep,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+) -> EventSourceResponse:
+    """Server-sent events of a file. `Last-Event-ID` resumes without a gap; the first event is the present state."""
+    watch = parts.live.watch(file["_id"], file["orgId"])
+    stream = FileStream(parts.documents, parts.redis, watch, last_event_id)
+    return EventSourceResponse(
+        _closing(stream.events(file), watch, request, parts),
+        ping=HEARTBEAT,
+        ping_message_factory=lambda: ServerSentEvent(comment="still here"),
+        send_timeout=SLOWEST_READER,
+        sep="\n",
+        background=BackgroundTask(watch.close),  # also where the stream never began
+    )
+
+
+async def _closing(
+    events: AsyncIterator[ServerSentEvent], watch: Watch, request: Request, parts: Parts
+) -> AsyncIterator[ServerSentEvent]:
+    """`events`, as long as the caller may still read them: a revoked key ends the stream before its next event."""
+    asked = time.monotonic()
+    try:
+        async for event in events:
+            if time.monotonic() - asked > ASK_AGAIN:
+                asked = time.monotonic()
+                if not await _still_welcome(request, parts):
+                    return
+            yield event
+    finally:
+        watch.close()
+
+
+async def _still_welcome(request: Request, parts: Parts) -> bool:
+    try:
+        await parts.callers.identify(request)
+    except Problem as problem:
+        return problem.status not in (401, 403)
+    return True

@@ -1,0 +1,169 @@
+"""POST and GET /api/v1/validate-batch and /api/v1/validate."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StrictStr
+
+from gateway.accounts.caller import Caller, need_scope
+from gateway.batches.state import TERMINAL_FILE, FileStatus, shown
+from gateway.collections import BATCHES, FILES
+from gateway.files.find import Reader, find_file
+from gateway.files.present import eta_seconds, total_results
+from gateway.idempotency.run_once import IdempotencyKey, hash_content, run_once
+from gateway.parts import Parts, PartsDep
+from gateway.problem import Problem, not_found
+from gateway.results.verdicts import malformed_result
+from gateway.uploads.plan import MalformedRow, read_cell
+from gateway.validate.ask import ask_validator
+from gateway.validate.submit import submit_list, submit_single
+from shared.documents import Document
+from shared.errors import ValidatorUnavailable
+from shared.verdict import is_billable
+
+router = APIRouter(prefix="/api/v1", tags=["validate"])
+
+MOST_EMAILS = 10_000
+LONGEST_EMAIL = 2_000  # characters; what is longer than an address is malformed, what is longer than this is refused
+DEFAULT_TIMEOUT = 30.0  # seconds
+
+Spender = Annotated[Caller, Depends(need_scope("validate:write"))]
+
+
+class NewBatch(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    emails: list[Annotated[StrictStr, Field(max_length=LONGEST_EMAIL)]] = Field(min_length=1, max_length=MOST_EMAILS)
+    callback_url: Annotated[HttpUrl, Field(alias="callbackUrl", max_length=2_000)] | None = None
+
+
+class NewSingle(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    email: Annotated[StrictStr, Field(max_length=LONGEST_EMAIL)]
+    timeout: float = Field(default=DEFAULT_TIMEOUT, ge=1, le=60)
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
+
+
+# --- lists ---
+@router.post("/validate-batch", status_code=202)
+async def validate_batch(body: NewBatch, caller: Spender, parts: PartsDep, key: IdempotencyKey) -> Response:
+    """Up to 10,000 addresses. Every string is a row: equal addresses get one result, malformed ones a free one."""
+
+    async def produce(file_id: str) -> Response:
+        callback_url = None if body.callback_url is None else str(body.callback_url)
+        file = await submit_list(parts, caller, file_id, body.emails, callback_url)
+        accepted = {
+            "batchId": file["_id"],
+            "fileId": file["_id"],
+            "status": shown(file["status"]),
+            "totalEmails": file["totalEmails"],
+            "uniqueEmails": file["uniqueEmails"],
+            "duplicates": file["duplicates"],
+            "malformed": file["malformed"],
+            "creditsReserved": file["creditsReserved"],
+            "totalBatches": file["totalBatches"],
+        }
+        return _json(accepted, 202, {"Location": f"/api/v1/validate-batch/{file['_id']}"})
+
+    request_hash = hash_content("POST /api/v1/validate-batch", body.model_dump_json().encode())
+    return await run_once(parts, caller, key, request_hash, produce)
+
+
+@router.get("/validate-batch/{batch_id}")
+async def get_batch(batch_id: str, caller: Reader, parts: PartsDep) -> Response:
+    """The results so far, one per unique address and malformed row, in the order of the list that was sent."""
+    file = await _find(parts, caller, batch_id, "batch")
+    results = [] if file.get("eraseState") else await _results(parts, batch_id)
+    body = {
+        "batchId": batch_id,
+        "fileId": batch_id,
+        "status": shown(file["status"]),
+        "processedEmails": len(results) if not file.get("eraseState") else file["processed"],
+        "totalEmails": file["totalEmails"],
+        "totalResults": total_results(file),
+        "etaSeconds": eta_seconds(file, time.time()),
+        "results": results,
+    }
+    return _json(body)
+
+
+async def _find(parts: Parts, caller: Caller, file_id: str, kind: str) -> Document:
+    file = await find_file(parts.documents, caller, file_id)
+    if file["kind"] != kind:
+        raise not_found(kind)
+    return file
+
+
+async def _results(parts: Parts, file_id: str) -> list[dict[str, Any]]:
+    """In the order of the rows. Bounded by MOST_EMAILS."""
+    results: list[dict[str, Any]] = []
+    async for batch in parts.documents.scan(BATCHES, {"fileId": file_id}, sort="no"):
+        results += batch["results"]
+    results.sort(key=lambda result: result["row"])
+    return results
+
+
+# --- single addresses ---
+@router.post("/validate")
+async def validate(body: NewSingle, caller: Spender, parts: PartsDep, key: IdempotencyKey) -> Response:
+    """200 with the result. Where it needs longer: 202 with `Location`, polled free of charge."""
+
+    async def produce(id_: str) -> Response:
+        return await _validate(parts, caller, id_, body)
+
+    request_hash = hash_content("POST /api/v1/validate", body.model_dump_json().encode())
+    return await run_once(parts, caller, key, request_hash, produce)
+
+
+async def _validate(parts: Parts, caller: Caller, id_: str, body: NewSingle) -> Response:
+    cell = read_cell(1, body.email)
+    if isinstance(cell, MalformedRow):
+        return _json(malformed_result(cell.email, cell.why, time.time()))
+    if (await parts.ledger.balance(caller.org_id)).available < 1:
+        raise Problem(402, "insufficient_credits", "A validation costs one credit.", required=1, available=0)
+    found = await parts.documents.get(FILES, id_)
+    if found is not None:  # an earlier run with the same Idempotency-Key began it
+        return _running(found)
+    put_off: float | None = None
+    try:
+        urls = parts.settings.validator_urls
+        answer = await ask_validator(parts.validators, urls, cell.given, body.timeout, caller.org_id)
+        if answer.result is not None:
+            if is_billable(answer.result["status"], answer.result["reason"]):
+                await parts.ledger.charge(caller.org_id, 1, f"validate:{id_}")
+            return _json(answer.result)
+        if answer.put_off is not None:
+            put_off = max([*parts.settings.retry_delays[:1], answer.put_off.after or 0.0])
+    except ValidatorUnavailable:
+        put_off = None  # the pipeline asks whoever comes back first
+    file = await submit_single(parts, caller, id_, cell.given, put_off=put_off)
+    return _running(file)
+
+
+def _running(file: Document) -> Response:
+    where = f"/api/v1/validate/{file['_id']}"
+    eta = eta_seconds(file, time.time())
+    body = {"id": file["_id"], "status": shown(file["status"]), "etaSeconds": eta, "location": where}
+    return _json(body, 202, {"Location": where, "Retry-After": "2"})
+
+
+@router.get("/validate/{validation_id}")
+async def get_validation(validation_id: str, caller: Reader, parts: PartsDep) -> Response:
+    """202 while it runs, then 200 with the result."""
+    file = await _find(parts, caller, validation_id, "single")
+    if file["status"] not in TERMINAL_FILE:
+        return _running(file)
+    results = await _results(parts, validation_id)
+    if results:
+        return _json(results[0])
+    if file["status"] == FileStatus.CANCELLED or file.get("eraseState"):
+        raise Problem(410, "cancelled", "This validation was cancelled or erased.")
+    raise Problem(500, "failed", "This validation failed.")
