@@ -46,8 +46,17 @@ def limit_slots(scope: str) -> str:
 
 
 def limit_rate(scope: str) -> str:
-    """String or hash: the rate window of a scope."""
+    """String: when the next session of a scope is due, in microseconds."""
     return f"limit_rate:{scope}"
+
+
+def limit_next(scope: str) -> str:
+    """String: the validator that gets the next free slot of a full scope."""
+    return f"limit_next:{scope}"
+
+
+LIMIT_EPOCH = "limit_epoch"  # string: names the life of the limits' data, so that a wipe is noticed
+LIMIT_SETTLING = "limit_settling"  # string: exists for one lease after a wipe, while holders register again
 
 
 def catch_all(domain: str) -> str:
