@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.connection import make_url
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError, PublishError
 from pamqp.exceptions import PAMQPException
 
@@ -76,14 +77,16 @@ class _Link:
             raise BrokerUnavailable("the broker connection is closed")
         if self._connection is not None and _is_open(self._connection):
             return self._connection
-        self._connection = self._publishing = None
-        connection = await aio_pika.connect(
-            self._url,
-            timeout=_CONNECT_SECONDS,
-            heartbeat=_HEARTBEAT_SECONDS,
+        lost, self._connection, self._publishing = self._connection, None, None
+        if lost is not None:
+            await _quietly_closed(lost)
+        # Not `aio_pika.connect`: a connection that it could not open is closed by the garbage collector, at any time.
+        connection = aio_pika.Connection(
+            make_url(self._url, heartbeat=_HEARTBEAT_SECONDS),
             client_properties={"connection_name": self._name},
         )
         try:
+            await connection.connect(timeout=_CONNECT_SECONDS)
             async with asyncio.timeout(_CONNECT_SECONDS + self._settle):
                 await _declare(connection, self._queues, self._settle)
         except BaseException:

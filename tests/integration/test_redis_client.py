@@ -121,10 +121,10 @@ async def test_channels_come_and_go_while_a_listener_listens(valkey: ValkeyServe
             await asyncio.sleep(0.01)
         assert fetch.result() == Heard("late", b"1")
         await listener.subscribe("later")
-        while await redis.publish("later", b"2") == 0:  # noqa: ASYNC110 - the server knows, and tells by this only
+        while await redis.publish("later", b"2") == 0:
             await asyncio.sleep(0.01)
         await listener.unsubscribe("late")
-        while await redis.publish("late", b"3") > 0:  # noqa: ASYNC110 - as above
+        while await redis.publish("late", b"3") > 0:
             await asyncio.sleep(0.01)
         found = await heard_next(iteration)
         while found == Heard("late", b"1"):
