@@ -134,7 +134,6 @@ MISSING = [
     (550, "recipient is not a local user"),
     (550, "joe is not a valid mailbox"),
     (550, "Invalid email address"),
-    (550, "no valid recipient found"),
     (550, "joe no longer works here"),
     (550, "5.1.6 The user has moved, no forwarding address"),
     (550, "5.1.1 unknown or illegal alias: joe@corp.test"),
