@@ -35,10 +35,10 @@ Spender = Annotated[Caller, Depends(need_scope("validate:write"))]
 
 
 class NewBatch(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
 
     emails: list[Annotated[StrictStr, Field(max_length=LONGEST_EMAIL)]] = Field(min_length=1, max_length=MOST_EMAILS)
-    callback_url: Annotated[HttpUrl, Field(alias="callbackUrl", max_length=2_000)] | None = None
+    callback_url: HttpUrl | None = Field(default=None, alias="callbackUrl")
 
 
 class NewSingle(BaseModel):

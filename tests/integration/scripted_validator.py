@@ -1,0 +1,98 @@
+"""The other side of the queues, scripted: consumes work, publishes results, and says of each address what its name says.
+
+ok... valid · no... invalid · all... risky (catch-all) · dunno... unknown · later... put off on the first look, then
+valid · never... put off for ever (the last look gives unknown)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+
+from shared.broker import Broker
+from shared.messages import PutOff, ResultMessage, WorkMessage
+from shared.topology import RESULTS, WORK
+from shared.verdict import VERIFY_STATUS, Reason, Result, RiskLevel, Status
+
+SAID = {
+    "no": (Status.INVALID, Reason.MAILBOX_MISSING),
+    "all": (Status.RISKY, Reason.CATCH_ALL),
+    "dunno": (Status.UNKNOWN, Reason.TIMEOUT),
+}
+
+
+def verdict(email: str, status: Status = Status.VALID, reason: Reason = Reason.ACCEPTED) -> Result:
+    return Result(
+        email=email,
+        normalized=email,
+        status=status,
+        is_valid=status is Status.VALID,
+        risk_level=RiskLevel.LOW,
+        reason=reason,
+        verify_status=VERIFY_STATUS[status],
+        score=90,
+    )
+
+
+def say(email: str, look: int, *, last: bool) -> Result | None:
+    """None: put off."""
+    if email.startswith("later") and look == 0 and not last:
+        return None
+    if email.startswith("never"):
+        return verdict(email, Status.UNKNOWN, Reason.PUT_OFF) if last else None
+    for name, (status, reason) in SAID.items():
+        if email.startswith(name):
+            return verdict(email, status, reason)
+    return verdict(email)
+
+
+def answer(work: WorkMessage) -> ResultMessage:
+    results = [say(email, work.look, last=work.last_look) for email in work.emails]
+    put_off = [PutOff(index=at, reason=Reason.PUT_OFF) for at, result in enumerate(results) if result is None]
+    return ResultMessage(
+        batch_id=work.batch_id,
+        file_id=work.file_id,
+        org_id=work.org_id,
+        attempt=work.attempt,
+        look=work.look,
+        results=results,
+        put_off=put_off,
+    )
+
+
+class ScriptedValidator:
+    """`async with ScriptedValidator(broker) as validator:`. Clear `gate` to hold answers back; `seen` is what came."""
+
+    def __init__(self, broker: Broker, *, prefetch: int = 64) -> None:
+        self._broker = broker
+        self._prefetch = prefetch
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.seen: list[WorkMessage] = []
+        self.came = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="scripted-validator")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
+        async with self._broker.subscribe(WORK, self._prefetch) as deliveries:
+            async for delivery in deliveries:
+                work = WorkMessage.decode(delivery.body)
+                async with self.came:
+                    self.seen.append(work)
+                    self.came.notify_all()
+                await self.gate.wait()
+                message_id = f"{work.batch_id}:{work.attempt}:r"
+                await self._broker.publish(RESULTS, answer(work).encode(), message_id)
+                await delivery.ack()
+
+    async def until_seen(self, count: int, within: float = 10.0) -> None:
+        async with asyncio.timeout(within), self.came:
+            await self.came.wait_for(lambda: len(self.seen) >= count)
