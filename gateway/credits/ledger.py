@@ -100,7 +100,7 @@ class Ledger:
         if charge < 0:
             raise ValueError("a charge is not negative")
         _check_id(file_id)
-        held = await self._held(org_id, file_id)
+        held = await self.held(org_id, file_id)
         if held is None:
             return
         if charge > held:
@@ -206,7 +206,8 @@ class Ledger:
             "at": self._clock(),
         }
 
-    async def _held(self, org_id: str, file_id: str) -> int | None:
+    async def held(self, org_id: str, file_id: str) -> int | None:
+        """Credits set aside for the file now; None: no hold was made, or it has ended."""
         account = await self._documents.get(CREDIT_ACCOUNTS, org_id)
         held = None if account is None else account["holds"].get(file_id)
         return None if held is None else int(held)

@@ -10,7 +10,8 @@
 6. `receiving` -> `queued`: one conditional update. Crash after it: the file runs, only its uploader was not told.
 
 All of it can be repeated for the same file id, which a retry with the same Idempotency-Key does: what an earlier run
-left unfinished is removed first, what it finished is answered again.
+finished is answered again; what it left unfinished is done again over the same document and the same hold. A hold that
+was released meanwhile is never made again, so that try ends with 409 and the next one is a new file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from typing import Any
 import msgspec
 
 from gateway.accounts.caller import Caller
-from gateway.batches.store import RECEIVING_LEASE, accept_file, store_batches
+from gateway.batches.state import ACCEPT, FileStatus
+from gateway.batches.store import accept_file, receiving_file, store_batches
 from gateway.collections import BATCHES, FILES
 from gateway.parts import Parts
 from gateway.problem import Problem
@@ -35,10 +37,12 @@ from gateway.uploads.call_analyser import call_analyser
 from gateway.uploads.folder import LOCK_SUFFIX, erase_folders, receiving, uploads_dir
 from gateway.uploads.plan import MalformedRow, PlannedBatch
 from gateway.uploads.receive import Received
-from shared.documents import Document
+from shared.documents import Change, Document
 from shared.logs import get_log
 
 log = get_log("gateway.uploads")
+
+DAY = 86_400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,12 @@ async def submit(parts: Parts, caller: Caller, file_id: str, upload: Upload) -> 
             raise in_flight()
         found = await parts.documents.get(FILES, file_id)
         if found is not None:
-            if found["status"] != "receiving":
+            if found["status"] != FileStatus.RECEIVING:
                 return found
-            await _remove(parts, caller.org_id, file_id)
+            await parts.documents.delete_many(BATCHES, {"fileId": file_id})
+            await asyncio.to_thread(erase_folders, parts.settings, file_id)
         document = await _take_in(parts, caller.org_id, file_id, folder, upload)
-        return await hold_and_store(parts, document, folder) if upload.start else document
+        return await _hold_and_store(parts, document, folder) if upload.start else document
 
 
 async def _take_in(parts: Parts, org_id: str, file_id: str, folder: Path, upload: Upload) -> Document:
@@ -69,20 +74,27 @@ async def _take_in(parts: Parts, org_id: str, file_id: str, folder: Path, upload
     async with _or_else(lambda: asyncio.to_thread(erase_folders, parts.settings, file_id)):
         await asyncio.to_thread(upload.spool.rename, folder)
         summary = await call_analyser(_job(parts, folder, upload.received), file_id)
-        document = describe_file(org_id, file_id, upload.received.filename, summary, time.time())
+        document = _describe(org_id, file_id, upload.received.filename, summary)
         if not upload.start:
-            document |= {"status": "ready", "creditsReserved": 0}
-        if not await parts.documents.insert(FILES, document):
-            raise in_flight()
+            document |= {
+                "status": str(FileStatus.READY),
+                "creditsReserved": 0,
+                "expiresAt": document["createdAt"] + DAY * parts.settings.retention_days,
+            }
+        if not await parts.documents.insert(FILES, document):  # an earlier run's, if it is still there
+            again = Change(set={"aliveUntil": document["aliveUntil"]})
+            if await parts.documents.update(FILES, file_id, again, ACCEPT.where) is None:
+                raise in_flight()
     return document
 
 
-async def hold_and_store(parts: Parts, document: Document, folder: Path) -> Document:
-    """Steps 4 to 6 for a `receiving` file whose lock is held. Raises Problem; then nothing is left of the file."""
+async def _hold_and_store(parts: Parts, document: Document, folder: Path) -> Document:
+    """Steps 4 to 6."""
     org_id, file_id, unique = document["orgId"], document["_id"], document["uniqueEmails"]
     async with _or_else(lambda: _remove(parts, org_id, file_id)):
-        if unique:
-            await parts.ledger.hold(org_id, file_id, unique)
+        await parts.ledger.hold(org_id, file_id, unique)
+        if unique and await parts.ledger.held(org_id, file_id) != unique:  # held once and released: never held again
+            raise Problem(409, "given_up", "An earlier try of this upload was given up; send it again.", retry_after=1)
         total = await store_batches(parts.documents, file_id, org_id, planned_batches(folder), malformed_rows(folder))
         accepted = await accept_file(parts, file_id, total)
         if accepted is None:
@@ -122,25 +134,19 @@ def _job(parts: Parts, folder: Path, received: Received) -> Job:
     )
 
 
-def describe_file(org_id: str, file_id: str, filename: str, summary: Summary, now: float) -> Document:
-    """The FILES document as it is inserted, `receiving`."""
-    return {
-        "_id": file_id,
-        "fileId": file_id,
-        "orgId": org_id,
-        "kind": "upload",
-        "filename": filename,
-        "status": "receiving",
-        "createdAt": now,
-        "aliveUntil": now + RECEIVING_LEASE,
-        "totalEmails": summary.total,
-        "uniqueEmails": summary.unique,
-        "duplicates": summary.duplicates,
-        "malformed": summary.malformed,
-        "creditsReserved": summary.unique,
-        "totalBatches": summary.batches,
-        "table": summary.table,
-    }
+def _describe(org_id: str, file_id: str, filename: str, summary: Summary) -> Document:
+    return receiving_file(
+        file_id,
+        org_id,
+        kind="upload",
+        filename=filename,
+        created_at=time.time(),
+        total=summary.total,
+        unique=summary.unique,
+        duplicates=summary.duplicates,
+        malformed=summary.malformed,
+        table=summary.table,
+    )
 
 
 def planned_batches(folder: Path) -> Iterator[PlannedBatch]:
