@@ -127,6 +127,7 @@ class Machine:
             stop.set()
             self.dispatcher.wake()
             self.tally.wake()
+            self.announcer.wake()
             if task.get_name() == "recorder":
                 await self.recorder.stop()
             await self._end(task)

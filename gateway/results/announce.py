@@ -82,7 +82,7 @@ def email_items(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 class Announcer:
     def __init__(self, redis: Redis) -> None:
         self._script = redis.register_script(_SCRIPT)
-        self._waiting: asyncio.Queue[News] = asyncio.Queue(QUEUED)
+        self._waiting: asyncio.Queue[News | None] = asyncio.Queue(QUEUED)  # None: look whether to stop
 
     def announce(self, file_id: str, event: str, data: Mapping[str, Any]) -> None:
         """Queue one event; never waits, never raises."""
@@ -99,13 +99,16 @@ class Announcer:
             more = len(results) - len(told) if at + ITEMS_AT_ONCE >= len(told) else 0
             self.announce(file_id, "emails", {"fileId": file_id, "items": email_items(chunk), "more": more})
 
+    def wake(self) -> None:
+        """After `stop` was set."""
+        if self._waiting.empty():
+            self._waiting.put_nowait(None)
+
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set and everything queued has gone out."""
+        """Until `stop` is set (and then `wake` called) and everything queued has gone out."""
         while not (stop.is_set() and self._waiting.empty()):
-            try:
-                async with asyncio.timeout(0.5):
-                    news = await self._waiting.get()
-            except TimeoutError:
+            news = await self._waiting.get()
+            if news is None:
                 continue
             try:
                 await self._send(news)
