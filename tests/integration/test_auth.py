@@ -1,0 +1,470 @@
+"""Who is let in, as whom, and to what: every sign-in mode over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from gateway.accounts.bootstrap import bootstrap
+from gateway.accounts.caller import DEFAULT_ORG
+from gateway.accounts.jwks import AGAIN, FRESH, STALE
+from gateway.collections import API_KEYS
+from shared.errors import SettingsError
+from tests.integration.account_gateway import KEY, AccountGateway
+from tests.integration.sign_in_provider import SignInProvider, new_key
+from tests.servers import ValkeyServer
+
+NOW = int(time.time())
+SECRET = "a secret that self-hosters share with their own sign-in"
+
+
+class Hands:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def gateway(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[AccountGateway]:
+    async with AccountGateway(tmp_path, valkey.url, bootstrap_credits=1_000) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+async def standing_provider() -> AsyncIterator[SignInProvider]:
+    async with SignInProvider() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+async def standing(
+    valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory, standing_provider: SignInProvider
+) -> AsyncIterator[AccountGateway]:
+    """One gateway for all the tests that leave it as it was; both keys and sessions are right."""
+    folder = tmp_path_factory.mktemp("standing")
+    async with AccountGateway(folder, valkey.url, **standing_provider.settings()) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[SignInProvider]:
+    async with SignInProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+async def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+async def clerk(
+    valkey: ValkeyServer, tmp_path: Path, provider: SignInProvider, hands: Hands
+) -> AsyncIterator[AccountGateway]:
+    async with AccountGateway(tmp_path, valkey.url, ticks=hands, **provider.settings()) as gateway:
+        yield gateway
+
+
+# --- keys ---
+async def test_the_first_key_has_everything_in_the_first_organisation(gateway: AccountGateway) -> None:
+    who = (await gateway.get("/whoami")).json()
+    assert (who["org"], who["role"], who["scopes"]) == (DEFAULT_ORG, "owner", ["*"])
+    assert (await gateway.get("/owns")).status_code == 200
+    assert (await gateway.client.get("/whoami", headers={"X-API-Key": KEY})).json() == who
+    assert (await gateway.get("/whoami", headers={"X-API-Key": KEY})).json() == who
+    assert (await gateway.get("/api/v1/credits")).json() == {"balance": 1_000, "reserved": 0, "available": 1_000}
+
+
+async def test_whatever_is_no_right_credential_gets_one_and_the_same_answer(gateway: AccountGateway) -> None:
+    revoked = await gateway.make_key()
+    await gateway.ask("DELETE", f"/api/v1/api-keys/{revoked['id']}")
+    wrong: list[dict[str, str]] = [
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Basic {KEY}"},
+        {"Authorization": KEY},
+        {"Authorization": "Bearer mv_live_unknown"},
+        {"Authorization": f"Bearer {KEY}x"},
+        {"Authorization": f"Bearer {revoked['key']}"},
+        {"Authorization": "Bearer eyJhbGciOiJub25lIn0.e30."},
+        {"Authorization": "Bearer " + "x" * 9_000},
+        {"X-API-Key": "unknown"},
+        {"X-API-Key": ""},
+        {"X-API-Key": "ünknown".encode("latin-1").decode("latin-1")},
+        {"X-API-Key": "unknown", "Authorization": f"Bearer {KEY}"},
+        {"X-API-Key": KEY, "Authorization": "Basic dTpw"},
+    ]
+    encoded = [{name: value.encode("latin-1") for name, value in headers.items()} for headers in wrong]
+    answers = [await gateway.client.get("/whoami", headers=headers) for headers in encoded]
+    assert {answer.status_code for answer in answers} == {401}
+    assert {answer.text for answer in answers} == {answers[0].text}
+    assert {answer.headers["WWW-Authenticate"] for answer in answers} == {'Bearer realm="mailvet"'}
+    assert "mv_live" not in answers[0].text
+
+
+@pytest.mark.parametrize("query", [f"api_key={KEY}", f"X-Api-Key={KEY}", "access_token=x", "q=mv_live_abc", "token="])
+async def test_a_key_in_the_url_is_400_even_beside_a_right_one(standing: AccountGateway, query: str) -> None:
+    answer = await standing.get(f"/whoami?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "credential_in_query")
+    assert KEY not in answer.text
+
+
+async def test_other_queries_are_none_of_its_business(standing: AccountGateway) -> None:
+    assert (await standing.get("/whoami?q=keys&cursor=abc")).status_code == 200
+
+
+async def test_starting_again_grants_no_second_time_and_keeps_the_key(gateway: AccountGateway) -> None:
+    await bootstrap(gateway.parts)
+    await bootstrap(gateway.parts)
+    assert (await gateway.get("/api/v1/credits")).json()["balance"] == 1_000
+    ledger = (await gateway.get("/api/v1/credits/ledger")).json()["items"]
+    assert [(entry["id"], entry["kind"], entry["amount"]) for entry in ledger] == [("grant:bootstrap", "grant", 1_000)]
+
+
+async def test_another_key_in_the_settings_replaces_the_first_and_may_be_taken_back(
+    gateway: AccountGateway, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    other_key = "another-key-of-this-installation"
+    async with AccountGateway(tmp_path, valkey.url, documents=gateway.documents, api_key=other_key) as other:
+        assert (await other.get("/whoami", other_key)).status_code == 200
+        assert (await other.get("/whoami", KEY)).status_code == 401
+        await bootstrap(gateway.parts)
+        assert (await gateway.get("/whoami", KEY)).status_code == 200
+        assert (await gateway.get("/whoami", other_key)).status_code == 401
+
+
+async def test_a_first_key_revoked_by_hand_stays_revoked(gateway: AccountGateway) -> None:
+    id_ = (await gateway.get("/api/v1/api-keys")).json()["items"][0]["id"]
+    assert (await gateway.ask("DELETE", f"/api/v1/api-keys/{id_}")).status_code == 204
+    await bootstrap(gateway.parts)
+    assert (await gateway.get("/whoami")).status_code == 401
+    assert gateway.documents is not None
+    assert await gateway.documents.count(API_KEYS, {"orgId": DEFAULT_ORG}) == 1
+
+
+# --- dev ---
+async def test_in_dev_mode_nobody_is_the_first_organisation_but_a_wrong_key_is_still_wrong(
+    valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    async with AccountGateway(tmp_path, valkey.url, auth_mode="dev") as gateway:
+        who = (await gateway.get("/whoami", None)).json()
+        assert (who["org"], who["actor"], who["scopes"]) == (DEFAULT_ORG, "dev", ["*"])
+        assert (await gateway.get("/whoami")).json()["actor"].startswith("key:")
+        assert (await gateway.get("/whoami", "wrong")).status_code == 401
+
+
+# --- clerk ---
+@pytest.mark.parametrize(
+    ("claims", "org", "role"),
+    [
+        ({}, "org_acme", "owner"),
+        ({"o": {"id": "org_m", "rol": "member"}}, "org_m", "member"),
+        ({"o": {"id": "org_v", "rol": "billing"}}, "org_v", "viewer"),
+        ({"o": None, "v": None, "org_id": "org_c", "org_role": "org:admin"}, "org_c", "owner"),
+        ({"o": None, "v": None, "org_id": "org_d", "org_role": "org:member"}, "org_d", "member"),
+        ({"o": None}, "user_ann", "owner"),
+        ({"azp": None}, "org_acme", "owner"),
+        ({"nbf": NOW + 3}, "org_acme", "owner"),
+    ],
+)
+async def test_a_session_is_who_its_token_says(
+    standing: AccountGateway, standing_provider: SignInProvider, claims: dict[str, Any], org: str, role: str
+) -> None:
+    who = await standing.get("/whoami", standing_provider.token(**claims))
+    assert who.status_code == 200, who.text
+    assert (who.json()["org"], who.json()["actor"], who.json()["role"]) == (org, "user:user_ann", role)
+
+
+WRONG: dict[str, Any] = {
+    "expired": {"exp": NOW - 60},
+    "no exp": {"exp": None},
+    "no iat": {"iat": None},
+    "no nbf": {"nbf": None},
+    "no sub": {"sub": None},
+    "no sid": {"sid": None},
+    "no iss": {"iss": None},
+    "not yet": {"nbf": NOW + 3_600},
+    "other issuer": {"iss": "https://evil.example"},
+    "other party": {"azp": "https://evil.example"},
+    "pending": {"sts": "pending"},
+    "unknown kid": {"kid": "kid-9"},
+    "other key, same kid": {"key": new_key()},
+    "points at a key": {"headers": {"jku": "https://evil.example/jwks.json"}},
+    "brings a key": {"headers": {"jwk": {"kty": "RSA"}}},
+    "critical header": {"headers": {"crit": ["b64"], "b64": False}},
+    "odd organisation": {"o": {"id": "a:b", "rol": "admin"}},
+    "operator as organisation": {"o": {"id": {"$gt": ""}, "rol": "admin"}},
+    "odd person": {"sub": "a b"},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_token_that_is_not_right_is_401(
+    standing: AccountGateway, standing_provider: SignInProvider, name: str
+) -> None:
+    answer = await standing.get("/whoami", standing_provider.token(**WRONG[name]))
+    assert answer.status_code == 401, name
+    assert answer.text == (await standing.get("/whoami", "unknown")).text
+
+
+async def test_other_algorithms_are_401(standing: AccountGateway, standing_provider: SignInProvider) -> None:
+    public = standing_provider.keys["kid-1"].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    claims = jwt.decode(standing_provider.token(), options={"verify_signature": False})
+    unsigned = jwt.encode(claims, None, "none", {"kid": "kid-1"})
+    # HS256 under the public key as its secret, put together by hand: the library refuses to do it.
+    head, body = (
+        part.rstrip(b"=") for part in (b"eyJhbGciOiJIUzI1NiIsImtpZCI6ImtpZC0xIn0", unsigned.split(".")[1].encode())
+    )
+    signature = base64.urlsafe_b64encode(hmac.digest(public, head + b"." + body, "sha256")).rstrip(b"=")
+    confused = b".".join((head, body, signature)).decode()
+    for token in (
+        unsigned,
+        confused,
+        standing_provider.token(algorithm="RS512"),
+        "eyJ.eyJ.x",
+        standing_provider.token()[:-4],
+    ):
+        assert (await standing.get("/whoami", token)).status_code == 401
+
+
+async def test_api_keys_work_beside_sessions(standing: AccountGateway) -> None:
+    assert (await standing.get("/whoami")).json()["org"] == DEFAULT_ORG
+
+
+async def test_tokens_are_nothing_where_only_keys_are_right(gateway: AccountGateway, provider: SignInProvider) -> None:
+    assert (await gateway.get("/whoami", provider.token())).status_code == 401
+    assert provider.fetches == 0
+
+
+async def test_many_requests_at_once_fetch_the_keys_once(clerk: AccountGateway, provider: SignInProvider) -> None:
+    answers = await asyncio.gather(*(clerk.get("/whoami", provider.token()) for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert provider.fetches == 1
+
+
+async def test_unknown_key_ids_cause_at_most_one_fetch_in_a_while_and_new_keys_are_found(
+    clerk: AccountGateway, provider: SignInProvider, hands: Hands
+) -> None:
+    hands.now = 1_000
+    assert (await clerk.get("/whoami", provider.token())).status_code == 200
+    for number in range(20):
+        assert (await clerk.get("/whoami", provider.token(kid=f"unknown-{number}"))).status_code == 401
+    assert provider.fetches == 1
+    provider.keys = {"kid-2": new_key()}
+    hands.now += AGAIN
+    assert (await clerk.get("/whoami", provider.token(kid="kid-2"))).status_code == 200
+    assert provider.fetches == 2
+    assert (await clerk.get("/whoami", provider.token(kid="kid-1"))).status_code == 401
+
+
+async def test_while_the_provider_is_away_its_keys_serve_for_a_day_and_then_it_is_503(
+    clerk: AccountGateway, provider: SignInProvider, hands: Hands
+) -> None:
+    hands.now = 1_000
+    assert (await clerk.get("/whoami", provider.token())).status_code == 200
+    provider.up = False
+    for later, status in ((FRESH, 200), (STALE - 1, 200), (STALE, 503)):
+        hands.now = 1_000 + later
+        assert (await clerk.get("/whoami", provider.token())).status_code == status
+    assert (await clerk.get("/whoami", KEY)).status_code == 200
+    fetched = provider.fetches
+    assert "Retry-After" in (await clerk.get("/whoami", provider.token())).headers
+    assert provider.fetches == fetched
+    provider.up = True
+    hands.now += AGAIN
+    assert (await clerk.get("/whoami", provider.token())).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"auth_mode": "clerk", "clerk_issuer": "x", "clerk_authorized_parties": ("x",)}, "MAILVET_CLERK_JWKS_URL"),
+        ({"auth_mode": "clerk", "clerk_issuer": "x", "clerk_jwks_url": "x"}, "MAILVET_CLERK_AUTHORIZED_PARTIES"),
+        ({"auth_mode": "hs256"}, "MAILVET_HS256_SECRET"),
+    ],
+)
+async def test_a_mode_that_lacks_a_setting_names_it(
+    valkey: ValkeyServer, tmp_path: Path, settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(SettingsError, match=named):
+        await AccountGateway(tmp_path, valkey.url, **settings).__aenter__()
+
+
+# --- hs256 ---
+async def test_self_hosters_sign_with_their_secret(valkey: ValkeyServer, tmp_path: Path) -> None:
+    def token(secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+        whole = {"sub": "ann", "iat": int(time.time()), "exp": int(time.time()) + 60, **claims}
+        return jwt.encode({name: value for name, value in whole.items() if value is not None}, secret, algorithm)
+
+    async with AccountGateway(tmp_path, valkey.url, auth_mode="hs256", hs256_secret=SECRET) as gateway:
+        who = (await gateway.get("/whoami", token())).json()
+        assert (who["org"], who["actor"], who["role"]) == (DEFAULT_ORG, "user:ann", "member")
+        who = (await gateway.get("/whoami", token(sub="bob", org_id="org_b", role="owner"))).json()
+        assert (who["org"], who["role"]) == ("org_b", "owner")
+        longer = SECRET * 2
+        for wrong in (token(SECRET + "x"), token(longer, "HS512"), token(exp=None), token(sub=None), token(iat=None)):
+            assert (await gateway.get("/whoami", wrong)).status_code == 401
+        assert (await gateway.get("/whoami")).json()["org"] == DEFAULT_ORG
+
+
+# --- roles and members ---
+async def test_roles_are_what_they_may_do(clerk: AccountGateway, provider: SignInProvider) -> None:
+    admin = provider.token()
+    for name, role in (("carl", "admin"), ("mia", "member"), ("vera", "viewer")):
+        new = {"userId": name, "role": role, "email": f"{name}@example.com"}
+        assert (await clerk.post("/api/v1/members", admin, json=new)).status_code == 201
+
+    async def codes(user: str) -> list[int]:
+        token = provider.token(sub=user, sid=user)
+        paths = ("/api/v1/credits", "/api/v1/members", "/writes", "/api/v1/api-keys", "/api/v1/audit-log", "/owns")
+        return [(await clerk.get(path, token)).status_code for path in paths]
+
+    assert await codes("user_ann") == [200] * 6
+    assert await codes("carl") == [200] * 5 + [403]
+    assert await codes("mia") == [200, 200, 200, 403, 403, 403]
+    assert await codes("vera") == [200, 200, 403, 403, 403, 403]
+    assert (await clerk.post("/api/v1/members", provider.token(sub="mia"), json={"userId": "x"})).status_code == 403
+    elsewhere = provider.token(sub="vera", o={"id": "org_b", "rol": "admin"})
+    assert (await clerk.get("/api/v1/members", elsewhere)).json()["items"][0]["userId"] == "vera"
+
+
+async def test_the_providers_role_is_the_most_that_one_can_have(
+    clerk: AccountGateway, provider: SignInProvider
+) -> None:
+    ann = provider.token()
+    await clerk.post("/api/v1/members", ann, json={"userId": "mia", "role": "owner"})
+    as_member = provider.token(sub="mia", o={"id": "org_acme", "rol": "member"})
+    assert (await clerk.get("/whoami", as_member)).json()["role"] == "member"
+    assert (await clerk.get("/whoami", provider.token(sub="mia"))).json()["role"] == "owner"
+
+
+async def test_the_last_owner_stays(clerk: AccountGateway, provider: SignInProvider) -> None:
+    ann = provider.token()
+    await clerk.get("/whoami", ann)
+    for method, body in (("PATCH", {"role": "admin"}), ("DELETE", None)):
+        answer = await clerk.ask(method, "/api/v1/members/user_ann", ann, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "last_owner")
+    await clerk.post("/api/v1/members", ann, json={"userId": "carl", "role": "owner"})
+    carl = provider.token(sub="carl")
+    demoted, removed = await asyncio.gather(
+        clerk.ask("PATCH", "/api/v1/members/carl", ann, json={"role": "viewer"}),
+        clerk.ask("DELETE", "/api/v1/members/user_ann", carl),
+    )
+    assert 409 in (demoted.status_code, removed.status_code)
+    roles = [(await clerk.get("/whoami", token)).json().get("role") for token in (ann, carl)]
+    assert "owner" in roles
+
+
+async def test_a_removed_member_is_out_at_once_and_may_be_let_in_again(
+    clerk: AccountGateway, provider: SignInProvider
+) -> None:
+    ann, mia = provider.token(), provider.token(sub="mia", o={"id": "org_acme", "rol": "member"})
+    await clerk.get("/whoami", ann)
+    assert (await clerk.get("/whoami", mia)).status_code == 200
+    assert (await clerk.ask("DELETE", "/api/v1/members/mia", ann)).status_code == 204
+    refused = await clerk.get("/whoami", mia)
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_a_member")
+    assert [member["userId"] for member in (await clerk.get("/api/v1/members", ann)).json()["items"]] == ["user_ann"]
+    assert (await clerk.ask("DELETE", "/api/v1/members/mia", ann)).status_code == 404
+    assert (await clerk.ask("PATCH", "/api/v1/members/mia", ann, json={"role": "admin"})).status_code == 404
+    assert (await clerk.post("/api/v1/members", ann, json={"userId": "mia", "role": "viewer"})).status_code == 201
+    assert (await clerk.get("/whoami", mia)).json()["role"] == "viewer"
+    again = await clerk.post("/api/v1/members", ann, json={"userId": "mia"})
+    assert (again.status_code, again.json()["code"]) == (409, "already_a_member")
+
+
+async def test_nobody_lifts_another_above_himself_or_touches_his_betters(
+    clerk: AccountGateway, provider: SignInProvider
+) -> None:
+    await clerk.post("/api/v1/members", provider.token(), json={"userId": "carl", "role": "admin"})
+    carl = provider.token(sub="carl")
+    for method, path, body in (
+        ("POST", "/api/v1/members", {"userId": "x", "role": "owner"}),
+        ("PATCH", "/api/v1/members/carl", {"role": "owner"}),
+        ("PATCH", "/api/v1/members/user_ann", {"role": "viewer"}),
+        ("DELETE", "/api/v1/members/user_ann", None),
+    ):
+        assert (await clerk.ask(method, path, carl, json=body)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"userId": "a b"},
+        {"userId": "a", "role": "king"},
+        {"userId": "a", "email": "x"},
+        {"userId": "a", "orgId": "b"},
+    ],
+)
+async def test_what_makes_no_member_is_422(standing: AccountGateway, body: dict[str, str]) -> None:
+    assert (await standing.post("/api/v1/members", json=body)).status_code == 422
+
+
+async def test_the_audit_log_tells_sign_ins_and_changes_once_and_only_to_their_organisation(
+    clerk: AccountGateway, provider: SignInProvider
+) -> None:
+    ann = provider.token()
+    for _ in range(3):
+        await clerk.get("/whoami", ann)
+    await clerk.post("/api/v1/members", ann, json={"userId": "mia", "email": "mia@example.com"})
+    await clerk.ask("PATCH", "/api/v1/members/mia", ann, json={"role": "viewer"})
+    await clerk.ask("DELETE", "/api/v1/members/mia", ann)
+    log = (await clerk.get("/api/v1/audit-log", ann)).json()
+    assert [entry["action"] for entry in log["items"]] == [
+        "member.removed",
+        "member.changed",
+        "member.added",
+        "session.started",
+    ]
+    assert log["items"][1]["detail"] == {"role": "viewer", "before": "member"}
+    assert {entry["actor"] for entry in log["items"]} == {"user:user_ann"}
+    assert "mia@example.com" not in str(log)
+    assert (await clerk.get("/api/v1/audit-log")).json() == {"items": [], "nextCursor": None}
+
+
+async def test_an_organisation_is_described_to_those_in_it(clerk: AccountGateway, provider: SignInProvider) -> None:
+    mine = (await clerk.get("/api/v1/organisation", provider.token())).json()
+    assert (mine["id"], mine["role"]) == ("org_acme", "owner")
+    assert (await clerk.get("/api/v1/organisation")).json()["id"] == DEFAULT_ORG
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["x", "bm90IGpzb24", "WzFd", "WzFlNDAwLCJhIl0", "W3RydWUsImEiXQ", "WzE4NDQ2NzQ0MDczNzA5NTUxNjE1LCJhIl0", "ä"],
+)
+async def test_a_cursor_that_is_none_is_400(standing: AccountGateway, cursor: str) -> None:
+    answer = await standing.get("/api/v1/credits/ledger", params={"cursor": cursor})
+    assert (answer.status_code, answer.json()["code"]) == (400, "cursor_malformed")
+
+
+async def test_the_ledger_explains_every_movement_newest_first_in_pages(gateway: AccountGateway) -> None:
+    await gateway.ledger.hold(DEFAULT_ORG, "file1", 300)
+    await gateway.ledger.settle(DEFAULT_ORG, "file1", 120)
+    items, cursor = [], None
+    while True:
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await gateway.get("/api/v1/credits/ledger", params=params)).json()
+        items += page["items"]
+        cursor = page["nextCursor"]
+        if cursor is None:
+            break
+    assert [(item["kind"], item["credits"], item["amount"], item["reserved"], item["fileId"]) for item in items] == [
+        ("release", 180, 0, -180, "file1"),
+        ("capture", 120, -120, -120, "file1"),
+        ("hold", 300, 0, 300, "file1"),
+        ("grant", 1_000, 1_000, 0, None),
+    ]
+    balance = (await gateway.get("/api/v1/credits")).json()
+    assert balance == {"balance": 880, "reserved": 0, "available": 880}
+    assert sum(item["amount"] for item in items) == balance["balance"]
