@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_BUFFER = 1_048_576  # bytes without a line's end, after which the server hangs up
 PLAINTEXT = (b"EHLO", b"HELO", b"MAIL", b"RCPT", b"RSET")
+TLS_SECONDS = 10.0  # for a handshake
 SETTLE = 3  # passes of the event loop in which an older connection's end is still seen
 _RCPT = re.compile(rb'(?i)RCPT TO:\s*<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
 _MAIL = re.compile(rb'(?i)MAIL FROM:\s*<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
@@ -72,6 +73,7 @@ class Dialogue(asyncio.Protocol):
         self._buffer = b""
         self._due: deque[tuple[float, Act]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._settled = False  # the banner has been chosen
         self._banner_said = False
         self._said_quit = False
         self._spoilt = False  # the server misbehaved or said goodbye: leaving is fine
@@ -104,15 +106,19 @@ class Dialogue(asyncio.Protocol):
         self._before = []
         self.lab.log.connections(self.host.name, self.others + 1)
         self._manners.crowded(self.others + 1)
+        self._settled = True
         if not self._over:
             self._write(self.character.teaser(self))
             self._answer(self.character.connect(self), trips=2)
+            self._listen()
 
     @property
     def is_over(self) -> bool:
         return self._over
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if self.session.closed is not None:
+            return
         if not self._over:
             fine = self._banner_said and not (self._spoilt or self._due or self._deaf)
             self._manners.left(said_quit=self._said_quit, was_fine=fine)
@@ -141,9 +147,15 @@ class Dialogue(asyncio.Protocol):
             self.state["early"] = 1
         if self.tls_failed and data[:4].upper() in PLAINTEXT:
             self._manners.complain("went on in the clear after STARTTLS had failed")
+        self._buffer += data
+        if self._settled:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Answer the whole lines that have come."""
         if self._deaf:
             return
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        *lines, self._buffer = self._buffer.split(b"\n")
         if len(self._buffer) > MAX_BUFFER:
             self._manners.complain("a line without an end")
             self.hang_up()
@@ -153,7 +165,9 @@ class Dialogue(asyncio.Protocol):
     def _hear(self, lines: list[bytes]) -> None:
         if not self._in_data:
             self.together = len(lines) > 1 or bool(self._due)
-            self._manners.flight(lines, offered="PIPELINING" in self._offered, unanswered=bool(self._due))
+            self._manners.flight(
+                lines, offered="PIPELINING" in self._offered, unanswered=self._banner_said and bool(self._due)
+            )
         said: list[bytes] = []
         taken = 0
         quick = None if self._near.is_watching else self.character.quick
@@ -396,21 +410,27 @@ class Dialogue(asyncio.Protocol):
         self._play()
 
     async def _shake_hands(self) -> None:
-        """STARTTLS: what arrives meanwhile is kept, so that nothing is answered in the clear."""
+        """STARTTLS: what arrives meanwhile is kept, so that nothing is answered in the clear.
+
+        A handshake that fails takes the connection with it, and asyncio does not report that end.
+        """
+        secured = None
         try:
             secured = await self._loop.start_tls(
-                self._transport, self, self.lab.tls_context(), server_side=True, ssl_handshake_timeout=10
+                self._transport, self, self.lab.tls_context(), server_side=True, ssl_handshake_timeout=TLS_SECONDS
             )
-        except (OSError, asyncio.IncompleteReadError):  # ssl.SSLError and timeouts are OSErrors
-            self._spoilt = self.tls_failed = True
+        except OSError:  # ssl.SSLError and the timeout are among them
+            self.tls_failed = True
+        finally:
             self._shaking = False
-            self.hang_up()
-            return
-        if secured is None:  # the client left in the middle
+            if secured is None:
+                self.cut()
+                self.connection_lost(None)
+        if secured is None:
             return
         self._transport = secured
         self.tls, self.helo, self.sender, self._offered = True, None, None, frozenset()
-        self._shaking = self._deaf = False
+        self._deaf = False
         kept, self._buffer = self._buffer, b""
         if kept:
             self.data_received(kept)

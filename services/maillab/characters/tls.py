@@ -53,7 +53,7 @@ class StarttlsBroken(StarttlsRequired):
         dialogue.tls_failed = True
         if self.how == "closes":
             return Act(GO_AHEAD, then="close")
-        return Act(GO_AHEAD, stream=iter((b"\x16\x03\x01 this is not a handshake\r\n",)), gap=0.01, then="silence")
+        return Act(GO_AHEAD, stream=iter((b"502 5.5.1 What is that supposed to be?\r\n",)), gap=0.01, then="silence")
 
 
 class StarttlsInjects(StarttlsRequired):
