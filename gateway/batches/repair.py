@@ -24,7 +24,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from gateway.batches.dispatch import Dispatcher
-from gateway.batches.state import PUT_BACK, RUNNING_FILE, TAKE_BACK, BatchStatus, FileStatus
+from gateway.batches.state import ACCEPT, PUT_BACK, RUNNING_FILE, TAKE_BACK, BatchStatus, FileStatus
 from gateway.collections import BATCHES, FILES
 from gateway.credits.ledger import Ledger
 from gateway.health import metrics
@@ -146,19 +146,26 @@ class Repair:
 
     # --- files ---
     async def _remove_abandoned(self, *, everyone: bool) -> None:
-        now = self._clock()
-        receiving = {"status": str(FileStatus.RECEIVING)}
-        async for file in self._documents.scan(FILES, receiving):
-            if not everyone and file.get("aliveUntil", 0.0) > now:
-                continue
-            log.warning("abandoned_file", file_id=file["_id"])
-            if file.get("wasReady"):
-                await self._documents.delete_many(BATCHES, {"fileId": file["_id"]})
-                await self._documents.update(FILES, file["_id"], Change(set=PUT_BACK.set), PUT_BACK.where)
-                continue
-            await self._erase(file)
-            await self._ledger.release(file["orgId"], file["_id"])
-            await self._documents.delete(FILES, file["_id"])
+        until = float("inf") if everyone else self._clock()
+        async for file in self._documents.scan(FILES, {"status": str(FileStatus.RECEIVING)}):
+            if file["aliveUntil"] <= until:
+                await self._remove(file)
+
+    async def _remove(self, file: Document) -> None:
+        """The first step is conditional and takes the file from whoever may be storing it still, only slowly."""
+        file_id, silent = file["_id"], {"aliveUntil": file["aliveUntil"]}
+        if file.get("wasReady"):
+            back = await self._documents.update(FILES, file_id, Change(set=PUT_BACK.set), {**PUT_BACK.where, **silent})
+            if back is not None:
+                await self._documents.delete_many(BATCHES, {"fileId": file_id})
+            return
+        given_up = Change(set={"eraseState": "running"})
+        if await self._documents.update(FILES, file_id, given_up, {**ACCEPT.where, **silent}) is None:
+            return
+        log.warning("abandoned_file_removed", file_id=file_id)
+        await self._erase(file)
+        await self._ledger.release(file["orgId"], file_id)
+        await self._documents.delete(FILES, file_id)
 
     async def _finish_settling(self, *, everyone: bool) -> None:
         late = self._clock() - SETTLING_FOR

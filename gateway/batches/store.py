@@ -17,7 +17,7 @@ from gateway.collections import BATCHES, FILES
 from gateway.results.summary import empty_summary, summarise
 from gateway.results.verdicts import malformed_result
 from gateway.uploads.plan import MalformedRow, PlannedBatch
-from shared.documents import Change, Document, Documents
+from shared.documents import Change, Document, Documents, Missing
 
 if TYPE_CHECKING:
     from gateway.parts import Parts
@@ -178,11 +178,12 @@ async def _stay_alive(documents: Documents, file_id: str, clock: Clock) -> None:
 
 
 async def accept_file(parts: Parts, file_id: str, total_batches: int) -> Document | None:
-    """`receiving` -> `queued`: from here on the file is the dispatcher's. None when it was not receiving (any more)."""
+    """`receiving` -> `queued`: from here on the file is the dispatcher's. None where it was given up meanwhile."""
     expires_at = time.time() + parts.settings.retention_days * 86_400.0
     start = {**NOTHING_YET, "totalBatches": total_batches, "expiresAt": expires_at}
     change = Change(set={**ACCEPT.set, **start}, unset=("aliveUntil", "wasReady"))
-    accepted = await parts.documents.update(FILES, file_id, change, ACCEPT.where)
+    unless_given_up = {**ACCEPT.where, "eraseState": Missing()}
+    accepted = await parts.documents.update(FILES, file_id, change, unless_given_up)
     if accepted is not None:
         parts.machine.file_changed(file_id)
     return accepted

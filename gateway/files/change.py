@@ -18,6 +18,7 @@ from gateway.parts import Parts
 from gateway.problem import Problem, not_found
 from gateway.uploads.folder import receiving
 from gateway.uploads.submit import drop_plan, in_flight, malformed_rows, planned_batches
+from gateway.validate.submit import hold_once
 from shared.documents import Change, Document
 
 CANCEL_WITHIN = 2.0  # seconds the caller waits to see the file cancelled; it goes on without them
@@ -95,7 +96,7 @@ async def start(parts: Parts, file: Document) -> Document:
 
 async def _start(parts: Parts, file: Document, folder: Path) -> Document:
     file_id, org_id, unique = file["_id"], file["orgId"], file["uniqueEmails"]
-    await parts.ledger.hold(org_id, file_id, unique)
+    await hold_once(parts, file)
     alive = {"wasReady": True, "creditsReserved": unique, "aliveUntil": time.time() + RECEIVING_LEASE}
     if await parts.documents.update(FILES, file_id, Change(set={**TAKE_IN.set, **alive}), TAKE_IN.where) is None:
         raise in_flight()

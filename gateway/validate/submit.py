@@ -58,6 +58,14 @@ async def submit_single(parts: Parts, caller: Caller, file_id: str, email: str, 
     return await _submit(parts, file, fates, 1, look=int(looked), due_at=due_at)
 
 
+async def hold_once(parts: Parts, file: Document) -> None:
+    """One credit for each unique address. Raises Problem 402, or 409 where the hold was made and given back before."""
+    org_id, file_id, unique = file["orgId"], file["_id"], file["uniqueEmails"]
+    await parts.ledger.hold(org_id, file_id, unique)
+    if unique and await parts.ledger.held(org_id, file_id) != unique:
+        raise Problem(409, "given_up", "An earlier try of this was given up; send it again.", retry_after=1)
+
+
 async def _submit(
     parts: Parts, file: Document, fates: Fates, batch_size: int, *, look: int = 0, due_at: float = 0.0
 ) -> Document:
@@ -67,8 +75,7 @@ async def _submit(
         if found is not None and found["status"] != FileStatus.RECEIVING:
             return found
     try:
-        if fates.unique:
-            await parts.ledger.hold(org_id, file_id, len(fates.unique))
+        await hold_once(parts, file)
     except Problem:
         await parts.documents.delete(FILES, file_id)
         raise
