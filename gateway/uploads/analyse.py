@@ -121,13 +121,14 @@ class _Addresses:
                 if row > self._max_rows:
                     detail = f"The list has more than {self._max_rows} rows."
                     raise Refusal(422, "too_many_rows", detail, line=records.line, limit=self._max_rows)
-                if row < first_row or not any(map(str.strip, cells)):
+                cell = cells[column] if column < len(cells) else ""
+                if row < first_row or not (cell.strip() or any(map(str.strip, cells))):
                     plan.write(b"\0\0\0\0")
                     continue
                 plan.write(pack(row))
                 self.line = records.line
                 self.width = max(self.width, len(cells))
-                yield row, cells[column] if column < len(cells) else ""
+                yield row, cell
 
 
 def _write_batches(folder: Path, partition: Partition, plan: IO[bytes], size: int) -> tuple[int, int]:

@@ -30,12 +30,18 @@ MAX_FIELDS = 10
 MAX_FIELD_BYTES = 65_536
 MAX_PART_HEADERS = 8_192
 FRAME_BYTES = 1_048_576  # of a body beside the file: fields, boundaries, headers
-WINDOW = 10.0  # seconds in which WINDOW_BYTES must come
-WINDOW_BYTES = 10_240
-MAX_SECONDS = 1_800.0  # for the whole body
 MAX_FILENAME = 255  # characters
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _CLOSE = {"Connection": "close"}  # the rest of the body is not wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slow a body may be: `size` bytes in every `window` seconds, all of it in `total` seconds."""
+
+    window: float = 10.0
+    size: int = 10_240
+    total: float = 1_800.0
 
 
 @dataclass(slots=True)
@@ -48,6 +54,9 @@ class Received:
     fields: dict[str, str] = field(default_factory=dict)
 
 
+PACE = Pace()
+
+
 def too_large(limit: int) -> Problem:
     return Problem(413, "too_large", f"The file is larger than {limit} bytes.", headers=_CLOSE, limit=limit)
 
@@ -56,7 +65,7 @@ def _bad(code: str, detail: str, field_: str | None = None) -> Problem:
     return Problem(400, code, detail, headers=_CLOSE, field=field_ or "body")
 
 
-async def receive_upload(request: Request, target: Path, max_bytes: int) -> Received:
+async def receive_upload(request: Request, target: Path, max_bytes: int, pace: Pace = PACE) -> Received:
     """Write the part `file` to `target`, which is created, durably. Raises Problem; OSError where the disk refuses."""
     boundary = _boundary(request)
     length = request.headers.get("content-length", "")
@@ -66,7 +75,7 @@ async def receive_upload(request: Request, target: Path, max_bytes: int) -> Rece
         parts = _Parts(out, max_bytes)
         parser = MultipartParser(boundary, parts.callbacks(), max_header_size=MAX_PART_HEADERS)
         try:
-            async for chunk in _paced(request):
+            async for chunk in _paced(request, pace):
                 parts.count(len(chunk))
                 parser.write(chunk)
             parser.finalize()
@@ -95,15 +104,15 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
-async def _paced(request: Request) -> AsyncIterator[bytes]:
-    """The body's chunks. Raises Problem 408 where fewer than WINDOW_BYTES come in WINDOW seconds."""
+async def _paced(request: Request, pace: Pace) -> AsyncIterator[bytes]:
+    """The body's chunks. Raises Problem 408."""
     now = asyncio.get_running_loop().time
     begun = opened = now()
     in_window = 0
     stream = request.stream()
     while True:
         try:
-            async with asyncio.timeout_at(min(opened + WINDOW, begun + MAX_SECONDS)):
+            async with asyncio.timeout_at(min(opened + pace.window, begun + pace.total)):
                 chunk = await anext(stream, None)
         except TimeoutError:
             raise Problem(408, "too_slow", "The upload is too slow.", headers=_CLOSE) from None
@@ -111,7 +120,7 @@ async def _paced(request: Request) -> AsyncIterator[bytes]:
             return
         yield chunk
         in_window += len(chunk)
-        if in_window >= WINDOW_BYTES:
+        if in_window >= pace.size:
             opened, in_window = now(), 0
 
 

@@ -23,7 +23,7 @@ from gateway.uploads.refusal import Refusal
 
 MAX_FIELD = 131_072  # characters
 MAX_COLUMNS = 1_000
-NO_DELIMITER = "\x1f"  # ASCII "unit separator"
+NO_DELIMITER = "\U0010ffff"  # a noncharacter, which no text contains
 
 
 @dataclass(frozen=True, slots=True)

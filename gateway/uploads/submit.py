@@ -79,6 +79,7 @@ async def _take_in(parts: Parts, org_id: str, file_id: str, folder: Path, upload
             document |= {
                 "status": str(FileStatus.READY),
                 "creditsReserved": 0,
+                "totalBatches": summary.batches,
                 "expiresAt": document["createdAt"] + DAY * parts.settings.retention_days,
             }
         if not await parts.documents.insert(FILES, document):  # an earlier run's, if it is still there
