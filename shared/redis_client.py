@@ -100,7 +100,7 @@ class Listener:
         self._redis = Redis.from_url(
             url, socket_timeout=None, socket_connect_timeout=_GENERAL_SECONDS, retry=Retry(NoBackoff(), 0)
         )
-        self._channels = set(channels)
+        self._channels: dict[str, asyncio.Event] = {channel: asyncio.Event() for channel in channels}  # set: confirmed
         self._wanted = asyncio.Event()
         self._pubsub: PubSub | None = None
 
@@ -114,15 +114,23 @@ class Listener:
         await self._redis.aclose()
 
     async def subscribe(self, *channels: str) -> None:
-        """Messages published after this returned are heard, unless a Gap says otherwise."""
-        self._channels.update(channels)
+        """What is published after this returned is heard, or a Gap comes. Needs a task that iterates meanwhile.
+
+        Returns at once while there is no connection, and after two seconds on one that does not confirm.
+        """
+        confirmed = [self._channels.setdefault(channel, asyncio.Event()) for channel in channels]
         self._wanted.set()
-        if self._pubsub is not None:
-            with _left_to_the_reader():
-                await self._pubsub.subscribe(*channels)
+        if self._pubsub is None:
+            return
+        with _left_to_the_reader():
+            await self._pubsub.subscribe(*channels)
+            async with asyncio.timeout(_GENERAL_SECONDS):
+                for one in confirmed:
+                    await one.wait()
 
     async def unsubscribe(self, *channels: str) -> None:
-        self._channels.difference_update(channels)
+        for channel in channels:
+            self._channels.pop(channel, None)
         if self._pubsub is not None:
             with _left_to_the_reader():
                 await self._pubsub.unsubscribe(*channels)
@@ -135,7 +143,7 @@ class Listener:
                 if gap:
                     yield Gap()
                     gap = False
-                async for heard in _messages(pubsub):
+                async for heard in self._messages(pubsub):
                     yield heard
             except (RedisError, OSError) as error:
                 if not gap:
@@ -150,16 +158,41 @@ class Listener:
             self._wanted.clear()
             await self._wanted.wait()
         pubsub = self._redis.pubsub()
+        asked: set[str] = set()
         try:
-            await pubsub.subscribe(*self._channels)
+            while missing := self._channels.keys() - asked:  # more may be asked for while we ask
+                await pubsub.subscribe(*missing)
+                asked |= missing
         except BaseException:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
             raise
         self._pubsub = pubsub
         return pubsub
 
+    async def _messages(self, pubsub: PubSub) -> AsyncIterator[Heard]:
+        """Raises RedisError or OSError when the connection is lost, or silent for two rounds though it was asked.
+
+        Ends when nothing is subscribed to any more.
+        """
+        asked = False
+        while pubsub.subscribed:
+            message = await pubsub.get_message(timeout=_PING_SECONDS)
+            if message is None:
+                if asked:
+                    raise RedisTimeoutError("no answer to a ping")
+                await pubsub.ping()
+                asked = True
+                continue
+            asked = False
+            if message["type"] == "message":
+                yield Heard(message["channel"].decode(), message["data"])
+            elif message["type"] == "subscribe" and (confirmed := self._channels.get(message["channel"].decode())):
+                confirmed.set()
+
     async def _drop(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
+        for confirmed in self._channels.values():
+            confirmed.clear()
         if pubsub is not None:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
@@ -169,19 +202,3 @@ def _left_to_the_reader() -> Iterator[None]:
     """The task that iterates meets the same loss, reconnects and subscribes to everything again."""
     with suppress(RedisConnectionError, RedisTimeoutError, OSError):
         yield
-
-
-async def _messages(pubsub: PubSub) -> AsyncIterator[Heard]:
-    """Raises RedisError or OSError when the connection is lost, or silent for two rounds though it was asked."""
-    asked = False
-    while True:
-        message = await pubsub.get_message(timeout=_PING_SECONDS)
-        if message is None:
-            if asked:
-                raise RedisTimeoutError("no answer to a ping")
-            await pubsub.ping()
-            asked = True
-            continue
-        asked = False
-        if message["type"] == "message":
-            yield Heard(message["channel"].decode(), message["data"])

@@ -95,9 +95,12 @@ class BundledValkey:
         """The owner of a server that still answers is dead, or we would not have the lock."""
         if not self._socket.exists():
             return
-        async with asyncio.timeout(_STOP_SECONDS):
-            while await self._answers("SHUTDOWN"):  # noqa: ASYNC110 - another process sets no event
-                await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                while await self._answers("SHUTDOWN"):  # noqa: ASYNC110 - another process sets no event
+                    await asyncio.sleep(0.02)
+        except TimeoutError as error:
+            raise RedisUnavailable(f"the Valkey left behind at {self._socket} does not end") from error
         self._socket.unlink(missing_ok=True)
 
     def _start(self, binary: Path) -> None:

@@ -154,8 +154,9 @@ class InProcessBroker:
     async def publish(self, queue: Queue, body: bytes, message_id: str) -> None:
         line = self._line(queue)
         if len(line) >= line.room:
-            raise BrokerUnavailable(f"queue {queue.name} is full")
+            raise BrokerUnavailable(f"queue {queue.name} takes no more")
         line.put(_Message(body, message_id))
+        await asyncio.sleep(0)  # a publisher in a loop must not starve the consumers
 
     def subscribe(self, queue: Queue, prefetch: int) -> _Subscription:
         return _Subscription(self._line(queue), prefetch)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -47,9 +46,3 @@ async def mongo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongo
     await server.start()
     yield server
     await server.stop()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A short name for a folder of the test's own."""
-    return tmp_path

@@ -109,28 +109,54 @@ async def test_a_listener_hears_what_is_published_on_its_channels_only(valkey: V
     await redis.aclose()
 
 
+async def test_what_is_published_after_subscribing_returned_is_heard(valkey: ValkeyServer) -> None:
+    redis = connect(valkey.url)
+    heard: asyncio.Queue[Heard | Gap] = asyncio.Queue()
+
+    async def listen(listener: Listener) -> None:
+        async for one in listener:
+            await heard.put(one)
+
+    async with Listener(valkey.url, "first") as listener:
+        listening = asyncio.create_task(listen(listener))
+        await listener.subscribe("first")
+        while listener._pubsub is None:
+            await asyncio.sleep(0)
+        for number in range(50):
+            await listener.subscribe(f"channel-{number}")
+            assert await redis.publish(f"channel-{number}", b"x") == 1
+            assert await asyncio.wait_for(heard.get(), PROMPT) == Heard(f"channel-{number}", b"x")
+        listening.cancel()
+        await asyncio.wait([listening])
+    await redis.aclose()
+
+
 async def test_channels_come_and_go_while_a_listener_listens(valkey: ValkeyServer) -> None:
     redis = connect(valkey.url)
+    heard: list[Heard | Gap] = []
+
+    async def listen(listener: Listener) -> None:
+        async for one in listener:
+            heard.append(one)  # noqa: PERF401 - the list is looked at meanwhile
+
     async with Listener(valkey.url) as listener:
-        iteration = aiter(listener)
-        fetch = asyncio.ensure_future(heard_next(iteration))
-        await asyncio.sleep(0)
-        await listener.subscribe("late")
-        while not fetch.done():
-            await redis.publish("late", b"1")
+        listening = asyncio.create_task(listen(listener))
+        await listener.subscribe("one", "two")
+        while await redis.publish("two", b"") == 0:
             await asyncio.sleep(0.01)
-        assert fetch.result() == Heard("late", b"1")
-        await listener.subscribe("later")
-        while await redis.publish("later", b"2") == 0:
+        await listener.unsubscribe("one")
+        while await redis.publish("one", b"unheard") > 0:
             await asyncio.sleep(0.01)
-        await listener.unsubscribe("late")
-        while await redis.publish("late", b"3") > 0:
+        await listener.unsubscribe("two")
+        while await redis.publish("two", b"") > 0:
             await asyncio.sleep(0.01)
-        found = await heard_next(iteration)
-        while found == Heard("late", b"1"):
-            found = await heard_next(iteration)
-        assert found == Heard("later", b"2")
-        await iteration.aclose()  # type: ignore[attr-defined]
+        await listener.subscribe("three")  # from nothing to something again
+        while await redis.publish("three", b"back") == 0:
+            await asyncio.sleep(0.01)
+        while heard[-1] != Heard("three", b"back"):
+            await asyncio.sleep(0.01)
+        listening.cancel()
+        await asyncio.wait([listening])
     await redis.aclose()
 
 
