@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from shared.address import Address, Malformed
 from shared.messages import PutOff
@@ -14,7 +14,6 @@ from shared.verdict import Result
 from validator.evidence import Attempt, CatchAll, Evidence, Later, Route
 from validator.judge import judge
 from validator.lists import list_flags
-from validator.smtp.recipient import Recipient
 
 PROGRESS_EVERY: Final = 0.25  # seconds
 
@@ -50,9 +49,9 @@ class Batch:
         address: Address | Malformed,
         *,
         route: Route | None = None,
-        recipient: Recipient | None = None,
         attempts: tuple[Attempt, ...] = (),
         catch_all: CatchAll = CatchAll.NOT_ASKED,
+        trace: tuple[dict[str, Any], ...] = (),
     ) -> None:
         """Judge one address. Each position is settled once."""
         verdict = judge(
@@ -66,7 +65,7 @@ class Batch:
                 look=self._look,
                 last_look=self._last_look,
                 checked_at=self._now(),
-                trace=tuple(recipient.trace) if recipient is not None else (),
+                trace=trace,
             )
         )
         if isinstance(verdict, Later):

@@ -36,7 +36,6 @@ class MailDomain:
     """Shared by all batches. As an asker it owns the random recipient."""
 
     closed = False
-    curious_always = False
 
     def __init__(self, name: str, remember: Callable[[str, CatchAll], None]) -> None:
         self.name = name
@@ -111,16 +110,14 @@ class Group:
         self._route = route
         self._hosts = hosts
         self._find_host = find_host
-        self._members: dict[int, tuple[Address, Recipient]] = {}
+        self._members: dict[int, Address] = {}  # not settled yet, by position
+        self._recipients: list[Recipient] = []
         self.traced = batch.trace
 
     def ask(self, members: list[tuple[int, Address]]) -> None:
-        recipients = []
-        for index, address in members:
-            recipient = Recipient(address.normalized, self, index, smtputf8=address.smtputf8)
-            self._members[index] = (address, recipient)
-            recipients.append(recipient)
-        self._find_host(self._hosts[0]).ask(recipients)
+        self._members = dict(members)
+        self._recipients = [Recipient(found.normalized, self, index, found.smtputf8) for index, found in members]
+        self._find_host(self._hosts[0]).ask(self._recipients)
 
     @property
     def closed(self) -> bool:
@@ -153,21 +150,24 @@ class Group:
             self.settle(recipient, CatchAll.NOT_ASKED)
 
     def settle(self, recipient: Recipient, catch_all: CatchAll) -> None:
-        entry = self._members.pop(recipient.index, None)
-        if entry is None or self._batch.closed:
+        address = self._members.pop(recipient.index, None)
+        if address is None or self._batch.closed:
             return
         self._batch.settle(
             recipient.index,
-            entry[0],
+            address,
             route=self._route,
-            recipient=recipient,
             attempts=recipient.past,
             catch_all=catch_all,
+            trace=recipient.trace,
         )
 
     def give_up(self) -> None:
         """The batch's time is over: what has no answer gets none."""
-        for _, recipient in list(self._members.values()):
+        recipients, self._recipients = self._recipients, []
+        for recipient in recipients:
+            if recipient.index not in self._members:
+                continue
             late = Attempt(host=self._hosts[recipient.hops].name, outcome=Outcome.OUT_OF_TIME, phase=Phase.CONNECT)
             if not recipient.past or recipient.past[-1].kind is not ReplyClass.ACCEPTED:
                 recipient.past += (late,)

@@ -33,6 +33,7 @@ _PATIENCE_WITH = {  # this many replies of the class in a row, and the host is l
     ReplyClass.RATE_LIMITED: 2,
     ReplyClass.SERVER_ERROR: 9,
 }
+_NO_RUN: Final[tuple[ReplyClass, int]] = (ReplyClass.ACCEPTED, 0)
 
 
 class Conversation:
@@ -52,12 +53,12 @@ class Conversation:
         self.refusal: Attempt | None = None  # the host refuses us: it must not be asked on
         self.tls_asked_for = False
         self.over = False  # QUIT was said
-        self._held: list[tuple[Recipient, Attempt, Reply | None]] = []
+        self._held: list[Recipient] = []  # each with its `reply`
         self._attempts: dict[int, Attempt] = {}  # by identity of the reply: hosts repeat themselves
         self._story: list[tuple[float, str, str, str]] = []
         self._in_transaction: int | None = None  # recipients accepted in it; None: none is open
         self._utf8_transaction = False
-        self._run: tuple[ReplyClass, int] = (ReplyClass.ACCEPTED, 0)
+        self._run = _NO_RUN  # replies of one class in a row, about us
 
     @property
     def session(self) -> Session:
@@ -132,15 +133,20 @@ class Conversation:
     def release(self) -> None:
         """Hand the held answers to those who asked."""
         held, self._held = self._held, []
-        for recipient, attempt, reply in held:
+        for recipient in held:
+            attempt, recipient.reply = recipient.reply, None
+            if attempt is None:
+                continue
             if recipient.asker.traced:
-                recipient.trace += self._tell(recipient, reply)
+                recipient.trace += self._tell(recipient, attempt)
             recipient.asker.answered(recipient, attempt)
 
     def void(self) -> list[Recipient]:
         """Forget the held answers; returns whose they were."""
         held, self._held = self._held, []
-        return [recipient for recipient, _, _ in held]
+        for recipient in held:
+            recipient.reply = None
+        return held
 
     # --- inside ---
 
@@ -211,56 +217,56 @@ class Conversation:
             return list(recipients)
         if prelude:
             self._in_transaction = 0
-        again: list[Recipient] = []
         answers = replies[prelude:] if prelude else replies
-        if self._names_another(recipients, answers):
-            self._session.desync = True
-            self.trouble = Attempt(**self._place, outcome=Outcome.PROTOCOL_ERROR, phase=Phase.RCPT)
-            return list(recipients)
-        for recipient, reply in zip(recipients, answers, strict=False):
-            if reply.code in _ACCEPTED:
-                self._accept(recipient, reply)
-            elif reply.code in _CLOSING:
-                self.trouble = self._attempt(reply)
-                return [*again, *recipients[self._place_of(recipient, recipients) :]]
-            elif self._is_not_about_it(reply):
-                again.append(recipient)
-            else:
-                self._refuse(recipient, reply)
-        if len(answers) < len(recipients):
+        again = self._pair(recipients, answers)
+        if len(answers) < len(recipients) and self.trouble is None:
             again += recipients[len(answers) :]
             self.trouble = self._failed(Phase.RCPT, None)
         return again
 
+    def _pair(self, recipients: Sequence[Recipient], answers: list[Reply]) -> list[Recipient]:
+        """The busiest loop there is: an acceptance takes a microsecond."""
+        again: list[Recipient] = []
+        known, held = self._attempts, self._held
+        for place, (recipient, reply) in enumerate(zip(recipients, answers, strict=False)):
+            if "@" in reply.text and self._names_another(recipient, recipients, reply):
+                self._session.desync = True
+                self.trouble = Attempt(**self._place, outcome=Outcome.PROTOCOL_ERROR, phase=Phase.RCPT)
+                return [*again, *recipients[place:]]
+            if reply.code in _ACCEPTED:
+                recipient.reply = known.get(id(reply)) or self._attempt(reply)
+                held.append(recipient)
+                self._accepted(recipient)
+            elif reply.code in _CLOSING:
+                self.trouble = self._attempt(reply)
+                return [*again, *recipients[place:]]
+            elif self._is_not_about_it(reply):
+                again.append(recipient)
+            else:
+                self._refuse(recipient, reply)
+        return again
+
     @staticmethod
-    def _names_another(recipients: Sequence[Recipient], answers: list[Reply]) -> bool:
+    def _names_another(recipient: Recipient, recipients: Sequence[Recipient], reply: Reply) -> bool:
         """A reply that is about another recipient of the flight: replies are out of order."""
-        for recipient, reply in zip(recipients, answers, strict=False):
-            if "@" not in reply.text or recipient.address in reply.text:
-                continue
-            named = {found.casefold() for found in _NAMED.findall(reply.text)} - {recipient.address.casefold()}
-            if named and any(other.address.casefold() in named for other in recipients):
-                return True
-        return False
+        if recipient.address in reply.text:
+            return False
+        named = {found.casefold() for found in _NAMED.findall(reply.text)} - {recipient.address.casefold()}
+        return bool(named) and any(other.address.casefold() in named for other in recipients)
 
-    @staticmethod
-    def _place_of(recipient: Recipient, recipients: Sequence[Recipient]) -> int:
-        return next(index for index, one in enumerate(recipients) if one is recipient)
-
-    def _accept(self, recipient: Recipient, reply: Reply) -> None:
+    def _accepted(self, recipient: Recipient) -> None:
         self.asked += 1
         if self._in_transaction is not None:
             self._in_transaction += 1
-        self._run = (ReplyClass.ACCEPTED, 0)
-        self._held.append((recipient, self._attempt(reply), reply))
+        self._run = _NO_RUN
         if recipient.asker.curious and (companion := recipient.asker.accepted()) is not None:
             self.companions.append(companion)
 
     def _refuse(self, recipient: Recipient, reply: Reply) -> None:
         self.asked += 1
         self.refused += 1
-        attempt = self._attempt(reply, about=recipient.address)
-        self._held.append((recipient, attempt, reply))
+        recipient.reply = attempt = self._attempt(reply, about=recipient.address)
+        self._held.append(recipient)
         if attempt.kind is None:
             return
         length = self._run[1] + 1 if self._run[0] is attempt.kind else 1
@@ -287,14 +293,16 @@ class Conversation:
         if reply.code == SERVICE_CLOSING:
             self.trouble = attempt
             return list(recipients)
-        self._hold_all(recipients, attempt, reply)
+        self._hold_all(recipients, attempt)
         if not recipients[0].smtputf8:
             self.refusal = attempt
         self._in_transaction = None
         return []
 
-    def _hold_all(self, recipients: Sequence[Recipient], attempt: Attempt, reply: Reply | None = None) -> None:
-        self._held += [(recipient, attempt, reply) for recipient in recipients]
+    def _hold_all(self, recipients: Sequence[Recipient], attempt: Attempt) -> None:
+        for recipient in recipients:
+            recipient.reply = attempt
+        self._held += recipients
 
     def _attempt(self, reply: Reply, phase: Phase = Phase.RCPT, about: str = "") -> Attempt:
         attempt = self._attempts.get(id(reply)) if phase is Phase.RCPT else None
@@ -325,13 +333,12 @@ class Conversation:
     def _note(self, phase: str, sent: str, reply: Reply | None) -> None:
         self._story.append((time.time(), phase, sent, f"{reply.code} {reply.text}".strip() if reply else ""))
 
-    def _tell(self, recipient: Recipient, reply: Reply | None) -> list[dict[str, Any]]:
+    def _tell(self, recipient: Recipient, attempt: Attempt) -> tuple[dict[str, Any], ...]:
         """The trace of one recipient: what the session began with, and its own RCPT."""
         story = list(self._story)
-        if reply is not None:
-            said = f"{reply.code} {reply.text}".strip()
-            story.append((time.time(), Phase.RCPT, f"RCPT TO:<{recipient.address}>", said))
-        return [
+        if attempt.phase is Phase.RCPT and attempt.outcome is Outcome.REPLIED:
+            story.append((time.time(), Phase.RCPT, f"RCPT TO:<{recipient.address}>", f"{attempt.code} {attempt.text}"))
+        return tuple(
             {
                 **self._place,
                 "at": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
@@ -340,4 +347,4 @@ class Conversation:
                 "reply": said,
             }
             for at, phase, sent, said in story
-        ]
+        )

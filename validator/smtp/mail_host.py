@@ -12,7 +12,7 @@ wait get that Attempt, and so do those that come within REST seconds. Recipients
 from __future__ import annotations
 
 import asyncio
-import random
+import math
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -107,14 +107,16 @@ class MailHost:
         return len(self._queue) + len(self._suspects)
 
     def ask(self, recipients: list[Recipient]) -> None:
-        """Take these on, in random order: neighbours in a list share their fate, and a run of refusals costs sessions."""
+        """Take these on."""
         if self._rest is not None and self._loop.time() < self._rest[0]:
             attempt = self._rest[1]
             for recipient in recipients:
                 self._loop.call_soon(_answer_without, recipient, attempt)
             return
-        random.shuffle(recipients)
-        self._queue.extend(recipients)
+        stride = math.isqrt(len(recipients)) or 1
+        for start in range(stride):
+            # Far ones side by side: neighbours in a list share their fate, and a run of refusals costs sessions.
+            self._queue.extend(recipients[start::stride])
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)
@@ -381,14 +383,13 @@ class MailHost:
 def _answer_without(recipient: Recipient, attempt: Attempt) -> None:
     """An answer that is not a reply to this recipient's own RCPT."""
     if recipient.asker.traced:
-        recipient.trace.append(
-            {
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "host": attempt.host,
-                "address": attempt.address,
-                "phase": str(attempt.phase),
-                "sent": "",
-                "reply": f"{attempt.code} {attempt.text}" if attempt.code else f"({attempt.outcome})",
-            }
-        )
+        line = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "host": attempt.host,
+            "address": attempt.address,
+            "phase": str(attempt.phase),
+            "sent": "",
+            "reply": f"{attempt.code} {attempt.text}" if attempt.code else f"({attempt.outcome})",
+        }
+        recipient.trace += (line,)
     recipient.asker.answered(recipient, attempt)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import msgspec
+
 from validator.evidence import Attempt
 
 
@@ -32,17 +34,19 @@ class Asker(Protocol):
         ...
 
 
-class Recipient:
-    """One RCPT to be. `address` is what goes between the angle brackets, known to be one argument."""
+class Recipient(msgspec.Struct, gc=False, eq=False):
+    """One RCPT to be. `address` is what goes between the angle brackets, known to be one argument.
 
-    __slots__ = ("address", "asker", "drops", "hops", "index", "past", "smtputf8", "trace")
+    Not seen by the garbage collector, which would walk hundreds of thousands of them: nothing an asker keeps may form a
+    cycle with a recipient that outlives its answer.
+    """
 
-    def __init__(self, address: str, asker: Asker, index: int, *, smtputf8: bool = False) -> None:
-        self.address = address
-        self.asker = asker
-        self.index = index  # the asker's own
-        self.smtputf8 = smtputf8
-        self.drops = 0  # sessions that broke with this one unanswered
-        self.hops = 0  # mail hosts of the route that are done with it
-        self.past: tuple[Attempt, ...] = ()  # what those said
-        self.trace: list[dict[str, Any]] = []
+    address: str
+    asker: Asker
+    index: int  # the asker's own
+    smtputf8: bool = False
+    drops: int = 0  # sessions that broke with this one unanswered
+    hops: int = 0  # mail hosts of the route that are done with it
+    reply: Attempt | None = None  # what the session said, held back until it ends in order
+    past: tuple[Attempt, ...] = ()  # what the hosts of the route said
+    trace: tuple[dict[str, Any], ...] = ()

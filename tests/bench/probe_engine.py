@@ -1,0 +1,293 @@
+"""The probe engine against the way everybody else does it: one connection for each address.
+
+Both ask the same mail lab (a process of its own, on the other core where there is one) in the same run, with the same cap
+of connections for each MX. What counts is the ratio; absolute numbers depend on the machine and on the lab, which is
+written in Python too and is mostly the slower side. Rows: `naive` is aiosmtplib as its documentation shows it; `engine`
+is MailHost and below, fed with recipients; `probe` is the whole of check_batch: syntax, lists, DNS, catch-all, judging.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import multiprocessing
+import os
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import aiosmtplib
+import uvloop
+
+from services.maillab.big import big_addresses, big_world
+from services.maillab.lab import Lab
+from shared.settings import Settings
+from validator.dns.resolver import Resolver
+from validator.dns.route import MailHost as Host
+from validator.egress.identity import Identity
+from validator.egress.limits import Limits
+from validator.evidence import Attempt, CatchAll
+from validator.probe import Probe
+from validator.providers import load_providers
+from validator.smtp.mail_host import FLIGHTS
+from validator.smtp.recipient import Recipient
+
+SLOTS = 2  # connections at once to one MX, for everybody
+BATCH = 500
+PREFETCH = 64
+
+
+@dataclass
+class Run:
+    """One way of asking, and what it cost."""
+
+    name: str
+    addresses: int
+    seconds: float
+    cpu: float
+    trips: float = math.nan
+    lab: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        return self.addresses / self.seconds
+
+
+# --- the lab's process ---
+
+
+def _serve_lab(pipe: Connection, hosts: int, domains: int, rtt: float) -> None:
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+    async def serve() -> None:
+        world = big_world(domains, hosts, cap=SLOTS)
+        async with Lab(world, rtt=rtt, keep="counts") as lab:
+            pipe.send((lab.env(), {name: host.ip for name, host in world.hosts.items()}))
+            loop = asyncio.get_running_loop()
+            seen = 0
+            while await loop.run_in_executor(None, pipe.recv):
+                sessions = lab.log.sessions()[seen:]
+                seen += len(sessions)
+                peak = max(lab.log.peak_connections(name) for name in world.hosts)
+                pipe.send({"connections": len(sessions), "peak": peak, "complaints": len(lab.complaints())})
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+
+
+@dataclass
+class LabProcess:
+    settings: Settings
+    addresses: dict[str, str]  # of hosts, by name
+    pipe: Connection
+
+    def count(self) -> dict[str, int]:
+        """What the lab saw since the last call."""
+        self.pipe.send(True)
+        counted: dict[str, int] = self.pipe.recv()
+        return counted
+
+
+@asynccontextmanager
+async def lab_process(hosts: int, domains: int, rtt: float) -> AsyncIterator[LabProcess]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_lab, args=(theirs, hosts, domains, rtt), daemon=True)
+    process.start()
+    try:
+        loop = asyncio.get_running_loop()
+        env, addresses = await loop.run_in_executor(None, ours.recv)
+        told = {name.removeprefix("MAILVET_").lower(): value for name, value in env.items()}
+        limits = {"global_max_concurrency": 10_000, "per_mx_max_concurrency_default": SLOTS}
+        yield LabProcess(Settings.load(_env_file=None, **told, **limits), addresses, ours)
+        ours.send(False)
+        await loop.run_in_executor(None, process.join, 10)
+    finally:
+        process.kill()
+
+
+# --- ways of asking ---
+
+
+def _mx_of(email: str, hosts: int) -> str:
+    return f"mx{int(email.partition('@d')[2].partition('.')[0]) % hosts}.bench.test"
+
+
+async def naive(lab: LabProcess, emails: list[str], hosts: int) -> int:
+    """A connection for each address, SLOTS at once to each MX."""
+    slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(SLOTS))
+
+    async def ask(email: str) -> int:
+        mx = _mx_of(email, hosts)
+        async with slots[mx]:
+            client = aiosmtplib.SMTP(
+                hostname=lab.addresses[mx],
+                port=lab.settings.smtp_port,
+                start_tls=False,
+                local_hostname="probe.test",
+                timeout=60,
+            )
+            await client.connect()
+            await client.ehlo()
+            await client.mail("")
+            try:
+                code = (await client.rcpt(email)).code
+            except aiosmtplib.SMTPRecipientRefused as error:
+                code = error.code
+            await client.quit()
+            return code
+
+    return sum(code == 250 for code in await asyncio.gather(*map(ask, emails)))
+
+
+class _Tally:
+    """An asker that only counts."""
+
+    closed = curious = traced = False
+
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
+        self.accepted_count = 0
+        self.complete = asyncio.Event()
+
+    def accepted(self) -> None:
+        return None
+
+    def answered(self, recipient: Recipient, attempt: Attempt) -> None:
+        self.accepted_count += attempt.code == 250
+        self.expected -= 1
+        if not self.expected:
+            self.complete.set()
+
+
+class _Memory:
+    def __init__(self) -> None:
+        self.found: dict[str, CatchAll] = {}
+
+    async def recall(self, domain: str) -> CatchAll | None:
+        return self.found.get(domain)
+
+    async def remember(self, domain: str, found: CatchAll) -> None:
+        self.found[domain] = found
+
+
+class _ClosedBreakers:
+    async def allows(self, host: str) -> bool:
+        return True
+
+    async def report(self, host: str, attempt: Attempt | None) -> None: ...
+
+
+@asynccontextmanager
+async def probe_of(lab: LabProcess) -> AsyncIterator[Probe]:
+    settings = lab.settings
+    async with Resolver(settings) as resolver, Limits(settings, None) as limits:
+        probe = Probe(
+            settings=settings,
+            routes=resolver,
+            identity=Identity(settings),
+            limits=limits,
+            breakers=_ClosedBreakers(),
+            catch_all=_Memory(),
+            providers=load_providers(),
+        )
+        yield probe
+        await probe.drain(10)
+
+
+async def engine(lab: LabProcess, emails: list[str], hosts: int) -> int:
+    tally = _Tally(len(emails))
+    by_host: dict[str, list[Recipient]] = defaultdict(list)
+    for index, email in enumerate(emails):
+        by_host[_mx_of(email, hosts)].append(Recipient(email, tally, index))
+    async with probe_of(lab) as probe:
+        for mx, recipients in by_host.items():
+            probe._host(Host(mx, 10, (lab.addresses[mx],))).ask(recipients)
+        await tally.complete.wait()
+    return tally.accepted_count
+
+
+async def whole_probe(lab: LabProcess, emails: list[str], hosts: int) -> int:
+    """check_batch as the worker calls it: batches of one list, ordered by domain, PREFETCH at once."""
+    ordered = sorted(emails, key=lambda email: email.partition("@")[2])
+    batches = iter([ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)])
+    valid = 0
+    async with probe_of(lab) as probe:
+
+        async def work() -> None:
+            nonlocal valid
+            for batch in batches:
+                results, put_off = await probe.check_batch(batch, look=0, last_look=True, trace=False, deadline=600)
+                valid += sum(result is not None and result.is_valid for result in results)
+                if put_off:
+                    raise RuntimeError("a healthy lab puts nothing off")
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(PREFETCH):
+                group.create_task(work(), name=f"bench-{number}")
+    return valid
+
+
+Way = Callable[[LabProcess, list[str], int], Awaitable[int]]
+
+
+async def measure(name: str, way: Way, lab: LabProcess, emails: list[str], hosts: int) -> Run:
+    lab.count()
+    flights = FLIGHTS._value.get()
+    started, cpu = time.perf_counter(), time.process_time()
+    valid = await way(lab, emails, hosts)
+    run = Run(name, len(emails), time.perf_counter() - started, time.process_time() - cpu)
+    run.lab = lab.count()
+    # connect, banner and EHLO come before the flights; the naive way has MAIL, RCPT and QUIT behind them
+    run.trips = 3 * run.lab["connections"] + (3 * len(emails) if way is naive else FLIGHTS._value.get() - flights)
+    expected = sum(email.startswith("user") for email in emails)
+    if valid != expected:
+        raise RuntimeError(f"{name}: {valid} of {expected} found valid")
+    if run.lab["peak"] > SLOTS:
+        raise RuntimeError(f"{name}: {run.lab['peak']} connections at once to one MX")
+    return run
+
+
+def table(title: str, runs: list[Run]) -> str:
+    columns = ("addr/s", "x naive", "CPU us/addr", "conn/addr", "trips/addr", "peak/MX")
+    lines = [title, f"{'':18}" + "".join(f"{column:>13}" for column in columns)]
+    for run in runs:
+        lines.append(
+            f"{run.name:18}{run.rate:>13,.0f}{run.rate / runs[0].rate:>13.1f}{run.cpu / run.addresses * 1e6:>13.1f}"
+            f"{run.lab['connections'] / run.addresses:>13.3f}{run.trips / run.addresses:>13.3f}{run.lab['peak']:>13}"
+        )
+    return "\n".join(lines)
+
+
+async def compare(*, rtt: float, hosts: int, few: int, many: int, bad: float) -> str:
+    """`few` addresses for the slow way, `many` for ours; `bad`: share of mailboxes that do not exist."""
+    async with lab_process(hosts, hosts, rtt) as lab:
+        emails = list(big_addresses(many, domains=hosts, bad=bad))
+        runs = [
+            await measure("naive aiosmtplib", naive, lab, list(big_addresses(few, domains=hosts, bad=bad)), hosts),
+            await measure("engine", engine, lab, emails, hosts),
+            await measure("probe", whole_probe, lab, emails, hosts),
+        ]
+    title = f"{rtt * 1000:.0f} ms round trip, {hosts} MX, {SLOTS} connections each, {bad:.0%} unknown mailboxes"
+    return table(title, runs)
+
+
+async def main() -> None:
+    """Print one table for each round trip time and share of unknown mailboxes."""
+    cases: list[dict[str, Any]] = [
+        {"rtt": 0.0, "hosts": 100, "few": 4_000, "many": 100_000, "bad": 0.05},
+        {"rtt": 0.0, "hosts": 100, "few": 4_000, "many": 100_000, "bad": 0.2},
+        {"rtt": 0.05, "hosts": 100, "few": 1_000, "many": 20_000, "bad": 0.05},
+        {"rtt": 0.05, "hosts": 100, "few": 1_000, "many": 20_000, "bad": 0.2},
+    ]
+    for case in cases:
+        print(await compare(**case), end="\n\n")
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
