@@ -129,8 +129,13 @@ class MongoDocuments:
 
     async def replace(self, collection: Collection, document: Document) -> None:
         stored = _stored(document)
-        with _translated():
-            await self._of(collection).replace_one({"_id": stored["_id"]}, stored, upsert=True)
+        wanted = {"_id": stored["_id"]}
+        try:
+            with _translated():
+                await self._of(collection).replace_one(wanted, stored, upsert=True)
+        except DuplicateKeyError:  # somebody inserted it at this moment
+            with _translated():
+                await self._of(collection).replace_one(wanted, stored)
 
     async def delete(self, collection: Collection, id_: str) -> bool:
         with _translated():

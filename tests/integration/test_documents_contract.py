@@ -183,6 +183,12 @@ async def test_one_of_many_inserts_of_an_id_wins(store: Documents) -> None:
     assert sum(outcomes) == 1
 
 
+async def test_replacing_at_once_leaves_one_of_the_documents(store: Documents) -> None:
+    await asyncio.gather(*(store.replace(THINGS, {"_id": "a", "rank": n}) for n in range(20)))
+    assert await store.count(THINGS, {}) == 1
+    assert await store.count(THINGS, {"rank": Gte(0)}) == 1
+
+
 # --- conditions ---
 ZOO: dict[str, Document] = {
     "false": {"rank": False},
