@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAX_BUFFER = 1_048_576  # bytes without a line's end, after which the server hangs up
 PLAINTEXT = (b"EHLO", b"HELO", b"MAIL", b"RCPT", b"RSET")
 TLS_SECONDS = 10.0  # for a handshake
+FIVE = ord("5")
 SETTLE = 3  # passes of the event loop in which an older connection's end is still seen
 _RCPT = re.compile(rb'(?i)RCPT TO:\s*<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
 _MAIL = re.compile(rb'(?i)MAIL FROM:\s*<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
@@ -169,7 +170,7 @@ class Dialogue(asyncio.Protocol):
                 lines, offered="PIPELINING" in self._offered, unanswered=self._banner_said and bool(self._due)
             )
         said: list[bytes] = []
-        taken = 0
+        taken = refused = 0
         quick = None if self._near.is_watching else self.character.quick
         for line in lines:
             if self._deaf:
@@ -179,6 +180,7 @@ class Dialogue(asyncio.Protocol):
                 if reply is not None:
                     said.append(reply)
                     taken += 1
+                    refused += reply[0] == FIVE
                     continue
             answer = self._body(line) if self._in_data else self._command(line)
             if type(answer) is bytes:
@@ -188,9 +190,9 @@ class Dialogue(asyncio.Protocol):
                 said.clear()
                 self._answer(answer)
         self._answer(b"".join(said))
-        self.rcpts += taken
-        self.accepted += taken
-        self.session.rcpt_count += taken
+        if taken:
+            self.rcpts += taken
+            self._count(taken, refused)
 
     def _command(self, line: bytes) -> Answer:
         if line.find(b"\r") != len(line) - 1 or len(line) > 500:
@@ -272,17 +274,20 @@ class Dialogue(asyncio.Protocol):
         if isinstance(address, bytes):
             return address
         self.rcpts += 1
-        self.session.rcpt_count += 1
         if self._near.is_watching:
             self._manners.rcpt(address)
         answer = self.character.rcpt(self, address)
-        if (answer if type(answer) is bytes else cast("Act", answer).data).startswith(b"5"):
-            self.rejects += 1
-            self.session.reject_count += 1
-            self._manners.rejected()
-        else:
-            self.accepted += 1
+        refused = (answer if type(answer) is bytes else cast("Act", answer).data).startswith(b"5")
+        self._count(1, int(refused))
         return answer
+
+    def _count(self, asked: int, refused: int) -> None:
+        self.accepted += asked - refused
+        self.session.rcpt_count += asked
+        if refused:
+            self.rejects += refused
+            self.session.reject_count += refused
+            self._manners.rejected()
 
     def _address(self, line: bytes) -> str | bytes:
         """The address of a RCPT in lower case, or else the refusal."""

@@ -53,9 +53,9 @@ class Character:
                 self._templates[kind] = wire(text.replace("%", "%%").replace("{a}", "%(a)b").replace("{d}", "%(d)b"))
         self._serves: set[str] = set()
         self._quick_domains: set[bytes] = set()
-        self._quick_stems: dict[bytes, bytes] = {}
+        self._quick_stems: dict[bytes, tuple[bytes, bytes]] = {}
         steady = type(self).rcpt is Character.rcpt and type(self).judge is Character.judge
-        self.quick = self._quick if steady and b"%" not in self._templates["known"] else None
+        self.quick = self._quick if steady else None
 
     # one method for each thing a client says; each returns bytes or an Act
 
@@ -82,15 +82,22 @@ class Character:
         if domain not in self._serves and not self._learn(domain):
             return self.say("relay", address)
         kind = kind_of(local, self.host.known)
-        if kind == "known" and self.quick is not None and len(self._quick_stems) < MAX_STEMS:
-            self._quick_domains.add(domain.encode())
-            self._quick_stems[local.encode().rstrip(DIGITS)] = self._templates["known"]
+        if self.quick is not None and kind in ("known", "missing"):
+            self._remember(local, domain, kind)
         return self.judge(dialogue, address, kind)
+
+    def _remember(self, local: str, domain: str, kind: Kind) -> None:
+        """Let `_quick` answer for the likes of `local`, with the text before and after the address it names, if any."""
+        before, name, after = self._templates[kind].partition(b"%(a)b")
+        if b"%" in before + after or len(self._quick_stems) >= MAX_STEMS:
+            return
+        self._quick_domains.add(domain.encode())
+        self._quick_stems[local.encode().rstrip(DIGITS)] = (before, name and after)
 
     def _quick(self, line: bytes) -> bytes | None:
         """The answer to the RCPT of a mailbox whose like was asked about before, or None: look closer.
 
-        For speed: the recipients of a benchmark are `user1`, `user2`, … of few domains, and most take this way.
+        For speed: the recipients of a benchmark are `user1`, `bad2`, … of few domains, and most take this way.
         """
         found = _PLAIN_RCPT(line)
         if found is None or self._mailboxes:
@@ -99,7 +106,11 @@ class Character:
         stem = local.rstrip(DIGITS)
         if domain not in self._quick_domains or len(local) - len(stem) > MAX_DIGITS:
             return None
-        return self._quick_stems.get(stem)
+        around = self._quick_stems.get(stem)
+        if around is None:
+            return None
+        before, after = around
+        return b"%b%b@%b%b" % (before, local, domain, after) if after else before
 
     def judge(self, dialogue: Dialogue, address: str, kind: Kind) -> Answer:
         """The answer for an address of a domain served here that no script covers."""
