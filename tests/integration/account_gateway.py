@@ -1,5 +1,5 @@
-"""A gateway with only the routes of accounts, keys, credits and audit, on a real socket. Two of them on one store and
-one Redis are two processes of one installation.
+"""A gateway with only the routes of accounts, keys, credits and audit, asked in process. Two of them on one store and one
+Redis are two processes of one installation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from gateway.problem import install_problem_handlers
 from gateway.rate_limits.headers import RateLimitHeaders
 from shared.documents import Documents
 from shared.documents.sqlite import SqliteDocuments
-from shared.http_server import bind, port_of, serving
 from shared.settings import Settings
 
 KEY = "the-first-key-of-this-installation"
@@ -74,10 +73,8 @@ class AccountGateway:
             ),
         )
         await bootstrap(self.parts)
-        bound = bind("127.0.0.1", 0, "MAILVET_PORT")
-        url = f"http://127.0.0.1:{port_of(bound)}"
-        await enter(serving(self._app(), bound))
-        self.client = await enter(httpx.AsyncClient(base_url=url, timeout=30))
+        transport = httpx.ASGITransport(self._app())
+        self.client = await enter(httpx.AsyncClient(transport=transport, base_url="http://gateway"))
         return self
 
     async def __aexit__(self, *_: object) -> None:

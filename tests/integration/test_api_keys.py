@@ -30,6 +30,13 @@ class Hands:
         return self.now
 
 
+@pytest.fixture(scope="module")
+async def standing(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AccountGateway]:
+    """One gateway for the tests that do not mind each other's keys."""
+    async with AccountGateway(tmp_path_factory.mktemp("standing"), valkey.url) as gateway:
+        yield gateway
+
+
 @pytest.fixture
 async def gateway(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[AccountGateway]:
     async with AccountGateway(tmp_path, valkey.url, bootstrap_credits=1_000) as gateway:
@@ -129,33 +136,33 @@ async def test_an_expired_key_is_refused_and_one_cannot_be_made_expired(valkey: 
         assert (await gateway.post("/api/v1/api-keys", json=past)).status_code == 422
 
 
-async def test_a_key_may_only_be_used_from_its_networks(gateway: AccountGateway) -> None:
-    here = await gateway.make_key(allowedNetworks=["127.0.0.0/8", "2001:db8::/32"])
-    elsewhere = await gateway.make_key(allowedNetworks=["203.0.113.0/24"])
-    assert (await gateway.get("/whoami", here["key"])).status_code == 200
-    refused = await gateway.get("/whoami", elsewhere["key"], headers={"X-Forwarded-For": "203.0.113.9"})
+async def test_a_key_may_only_be_used_from_its_networks(standing: AccountGateway) -> None:
+    here = await standing.make_key(allowedNetworks=["127.0.0.0/8", "2001:db8::/32"])
+    elsewhere = await standing.make_key(allowedNetworks=["203.0.113.0/24"])
+    assert (await standing.get("/whoami", here["key"])).status_code == 200
+    refused = await standing.get("/whoami", elsewhere["key"], headers={"X-Forwarded-For": "203.0.113.9"})
     assert (refused.status_code, refused.json()["code"]) == (403, "address_not_allowed")
 
 
-async def test_a_key_does_what_its_scopes_say_and_gives_no_more_than_it_has(gateway: AccountGateway) -> None:
-    reader = (await gateway.make_key(scopes=["files:read", "keys:write", "keys:read"]))["key"]
-    refused = await gateway.get("/writes", reader)
+async def test_a_key_does_what_its_scopes_say_and_gives_no_more_than_it_has(standing: AccountGateway) -> None:
+    reader = (await standing.make_key(scopes=["files:read", "keys:write", "keys:read"]))["key"]
+    refused = await standing.get("/writes", reader)
     assert (refused.status_code, refused.json()["scope"]) == (403, "files:write")
-    assert (await gateway.get("/owns", reader)).status_code == 403
-    assert (await gateway.get("/api/v1/credits", reader)).status_code == 403
+    assert (await standing.get("/owns", reader)).status_code == 403
+    assert (await standing.get("/api/v1/credits", reader)).status_code == 403
     for scopes in (["*"], ["files:write"], ["files:read", "files:write"]):
-        more = await gateway.post("/api/v1/api-keys", reader, json={"name": "more", "scopes": scopes})
+        more = await standing.post("/api/v1/api-keys", reader, json={"name": "more", "scopes": scopes})
         assert more.status_code == 403
-    same = await gateway.post("/api/v1/api-keys", reader, json={"name": "same", "scopes": ["files:read"]})
+    same = await standing.post("/api/v1/api-keys", reader, json={"name": "same", "scopes": ["files:read"]})
     assert same.status_code == 201
 
 
-async def test_a_test_key_cannot_spend(gateway: AccountGateway) -> None:
-    made = await gateway.make_key(test=True, scopes=["*"])
+async def test_a_test_key_cannot_spend(standing: AccountGateway) -> None:
+    made = await standing.make_key(test=True, scopes=["*"])
     assert made["key"].startswith("mv_test_")
-    refused = await gateway.get("/writes", made["key"])
+    refused = await standing.get("/writes", made["key"])
     assert (refused.status_code, refused.json()["code"]) == (403, "test_key")
-    assert (await gateway.get("/api/v1/credits", made["key"])).status_code == 200
+    assert (await standing.get("/api/v1/credits", made["key"])).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -171,22 +178,22 @@ async def test_a_test_key_cannot_spend(gateway: AccountGateway) -> None:
         {"name": "x", "expiresAt": "2027-01-01T00:00:00"},
     ],
 )
-async def test_what_makes_no_key_is_422(gateway: AccountGateway, wanted: dict[str, object]) -> None:
-    answer = await gateway.post("/api/v1/api-keys", json=wanted)
+async def test_what_makes_no_key_is_422(standing: AccountGateway, wanted: dict[str, object]) -> None:
+    answer = await standing.post("/api/v1/api-keys", json=wanted)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_keys_of_others_are_unknown(gateway: AccountGateway) -> None:
-    made = await gateway.make_key()
-    assert gateway.documents is not None
-    async for document in gateway.documents.scan(API_KEYS, {"orgId": "org_default"}):
+async def test_keys_of_others_are_unknown(standing: AccountGateway) -> None:
+    made = await standing.make_key()
+    assert standing.documents is not None
+    async for document in standing.documents.scan(API_KEYS, {"orgId": "org_default"}):
         if document["keyId"] == made["id"]:
-            await gateway.documents.replace(API_KEYS, {**document, "orgId": "org_other"})
-    theirs = await gateway.ask("DELETE", f"/api/v1/api-keys/{made['id']}")
-    unknown = await gateway.ask("DELETE", "/api/v1/api-keys/key_of_nobody")
+            await standing.documents.replace(API_KEYS, {**document, "orgId": "org_other"})
+    theirs = await standing.ask("DELETE", f"/api/v1/api-keys/{made['id']}")
+    unknown = await standing.ask("DELETE", "/api/v1/api-keys/key_of_nobody")
     assert (theirs.status_code, theirs.text) == (404, unknown.text)
-    assert made["id"] not in (await gateway.get("/api/v1/api-keys")).text
+    assert made["id"] not in (await standing.get("/api/v1/api-keys")).text
 
 
 async def test_the_list_of_keys_comes_in_pages(gateway: AccountGateway) -> None:
