@@ -93,6 +93,11 @@ class ScriptedValidator:
                 await self._broker.publish(RESULTS, answer(work).encode(), message_id)
                 await delivery.ack()
 
-    async def until_seen(self, count: int, within: float = 10.0) -> None:
+    async def until_seen(self, count: int, file_id: str | None = None, within: float = 10.0) -> None:
+        """Until so many batches (of the file) came."""
+
+        def enough() -> bool:
+            return sum(file_id in (None, work.file_id) for work in self.seen) >= count
+
         async with asyncio.timeout(within), self.came:
-            await self.came.wait_for(lambda: len(self.seen) >= count)
+            await self.came.wait_for(enough)
