@@ -173,7 +173,7 @@ def _write_rows(sheet: calamine.CalamineSheet, target: Path) -> None:
         detail = f"The sheet has {sheet.width} columns; at most {MAX_COLUMNS} are read."
         raise Refusal(422, "too_many_columns", detail, line=1, field=MAX_COLUMNS + 1)
     with target.open("w", encoding="utf-8", newline="") as stream:
-        out = csv.writer(stream, lineterminator="\n")
+        out = csv.writer(stream)  # its CRLF makes it quote a bare CR or LF
         for cells in sheet.iter_rows():  # from row 1 on, so that rows have the numbers that the spreadsheet shows
             out.writerow([_text(cell) for cell in cells])
 
@@ -193,7 +193,7 @@ def _join(folder: Path, names: list[str], tables: list[Table]) -> Table:
     column = columns.index(email, 1)
     row = 1
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
-        out = csv.writer(stream, lineterminator="\n")
+        out = csv.writer(stream)  # its CRLF makes it quote a bare CR or LF
         out.writerow(columns)
         for name, table in zip(names, tables, strict=True):
             places = [columns.index(own, 1) for own in _joint_names(table, email)]

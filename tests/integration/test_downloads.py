@@ -196,11 +196,13 @@ def workbook(*rows: list[Any], empty_rows: int = 0) -> bytes:
 
 
 async def test_a_workbook_goes_in_and_comes_out(gateway: ListGateway) -> None:
-    content = workbook(["Id", "Email"], [1, "ann@b.example.com"], [2.5, "no@b.example.com"], [True, None], empty_rows=2)
+    content = workbook(
+        ["Id", "Email"], ["1\n2", "ann@b.example.com"], [2.5, "no@b.example.com"], [True, None], empty_rows=2
+    )
     file_id = await verified(gateway, content, "list.xlsx")
     rows = await rows_of(gateway, file_id)
     assert [(row["Id"], row["Email"], row["mailvet_status"]) for row in rows] == [
-        ("1", "ann@b.example.com", "valid"),
+        ("1\n2", "ann@b.example.com", "valid"),
         ("2.5", "no@b.example.com", "invalid"),
         ("TRUE", "", "invalid"),
     ]

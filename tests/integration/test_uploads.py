@@ -26,6 +26,14 @@ async def gateway(tmp_path: Path) -> AsyncIterator[ListGateway]:
         yield gateway
 
 
+@pytest.fixture(scope="module")
+async def refusing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ListGateway]:
+    """For tests after which nothing may be left."""
+    folder = tmp_path_factory.mktemp("refusing")
+    async with ListGateway(folder, router, max_upload_bytes=LIMIT, max_upload_rows=5_000) as gateway:
+        yield gateway
+
+
 async def nothing_is_left(gateway: ListGateway) -> bool:
     balance = await gateway.ledger.balance(ORG)
     return (await gateway.on_disk(), await gateway.files(), balance.reserved) == ([], [], 0)
@@ -85,17 +93,17 @@ async def test_without_credits_nothing_is_kept(gateway: ListGateway) -> None:
     assert await gateway.on_disk() == []
 
 
-async def test_a_client_that_goes_away_leaves_nothing(gateway: ListGateway) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+async def test_a_client_that_goes_away_leaves_nothing(refusing: ListGateway) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", refusing.port)
     writer.write(
         b"POST /api/v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
         b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\nemail\r\n'
     )
     await writer.drain()
-    await until(gateway.on_disk)
+    await until(refusing.on_disk)
     writer.close()
-    await until(lambda: nothing_is_left(gateway))
+    await until(lambda: nothing_is_left(refusing))
 
 
 def zipped(**entries: bytes) -> bytes:
@@ -182,14 +190,14 @@ REFUSED: dict[str, tuple[str, bytes, int, str, set[str]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_what_cannot_be_read_is_refused_and_leaves_nothing(gateway: ListGateway, case: str) -> None:
+async def test_what_cannot_be_read_is_refused_and_leaves_nothing(refusing: ListGateway, case: str) -> None:
     name, content, status, code, where = REFUSED[case]
-    answer = await gateway.upload(content, name)
+    answer = await refusing.upload(content, name)
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (status, code), problem
     assert answer.headers["content-type"] == "application/problem+json"
     assert where <= problem.keys()
-    assert await nothing_is_left(gateway)
+    assert await nothing_is_left(refusing)
 
 
 @pytest.mark.parametrize(
@@ -202,11 +210,11 @@ async def test_what_cannot_be_read_is_refused_and_leaves_nothing(gateway: ListGa
         ({"column": "x" * 65_537}, "field_too_large"),
     ],
 )
-async def test_options_that_do_not_fit_are_refused(gateway: ListGateway, fields: dict[str, str], code: str) -> None:
-    answer = await gateway.upload(b"email,backup\na@x.de,b@x.de\n", **fields)
+async def test_options_that_do_not_fit_are_refused(refusing: ListGateway, fields: dict[str, str], code: str) -> None:
+    answer = await refusing.upload(b"email,backup\na@x.de,b@x.de\n", **fields)
     assert answer.status_code in (400, 422)
     assert answer.json()["code"] == code
-    assert await nothing_is_left(gateway)
+    assert await nothing_is_left(refusing)
 
 
 @pytest.mark.parametrize("column", ["backup", "BACKUP", "2"])
@@ -216,13 +224,13 @@ async def test_the_column_can_be_named(gateway: ListGateway, column: str) -> Non
     assert (await gateway.batches(answer.json()["fileId"]))[0]["emails"] == ["b@x.de"]
 
 
-async def test_a_body_over_the_limit_is_refused_before_it_is_stored(gateway: ListGateway) -> None:
-    answer = await gateway.upload(b"email\n" + b"a@x.de\n" * 300_000)
+async def test_a_body_over_the_limit_is_refused_before_it_is_stored(refusing: ListGateway) -> None:
+    answer = await refusing.upload(b"email\n" + b"a@x.de\n" * 300_000)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    assert await nothing_is_left(gateway)
+    assert await nothing_is_left(refusing)
 
 
-async def test_a_file_over_the_limit_is_refused_while_it_streams(gateway: ListGateway) -> None:
+async def test_a_file_over_the_limit_is_refused_while_it_streams(refusing: ListGateway) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\nemail\r\n'
         for _ in range(LIMIT // 7_000 + 2):
@@ -230,9 +238,9 @@ async def test_a_file_over_the_limit_is_refused_while_it_streams(gateway: ListGa
         yield b"\r\n--b--\r\n"
 
     headers = {"content-type": "multipart/form-data; boundary=b"}
-    answer = await gateway.client.post("/api/v1/files", content=body(), headers=headers)
+    answer = await refusing.client.post("/api/v1/files", content=body(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    assert await nothing_is_left(gateway)
+    assert await nothing_is_left(refusing)
 
 
 async def multipart(gateway: ListGateway, *parts: str, kind: str = "multipart/form-data; boundary=b") -> httpx.Response:
@@ -255,18 +263,18 @@ FILE = 'Content-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\nema
     ],
 )
 async def test_bodies_that_are_not_one_file_are_refused(
-    gateway: ListGateway, parts: tuple[str, ...], status: int, code: str
+    refusing: ListGateway, parts: tuple[str, ...], status: int, code: str
 ) -> None:
-    answer = await multipart(gateway, *parts)
+    answer = await multipart(refusing, *parts)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert await nothing_is_left(gateway)
+    assert await nothing_is_left(refusing)
 
 
-async def test_a_body_that_is_not_multipart_is_refused(gateway: ListGateway) -> None:
+async def test_a_body_that_is_not_multipart_is_refused(refusing: ListGateway) -> None:
     for kind, status in (("text/csv", 415), ("multipart/form-data", 400), ("", 415)):
-        answer = await multipart(gateway, FILE, kind=kind)
+        answer = await multipart(refusing, FILE, kind=kind)
         assert answer.status_code == status
-    assert await nothing_is_left(gateway)
+    assert await nothing_is_left(refusing)
 
 
 async def test_a_file_name_is_only_shown(gateway: ListGateway) -> None:
