@@ -25,7 +25,7 @@ class _NotUnderstood(ValueError):
 
 
 def explain_reply(code: int, text: str, phase: str = "rcpt") -> dict[str, Any]:
-    """`class`, and how it came about: `rule` with its `source`, `enhanced`, `verdict` at the last look, `retryAfter`."""
+    """`class`, and how it came about: `rule` and `source`, `enhanced`, `verdict` at the last look, `retryAfter`."""
     found = classify(code, text, phase)
     return {
         "class": found.cls.value,
@@ -67,7 +67,7 @@ def explain_address(text: str) -> dict[str, Any]:
 
 
 def reply_lines(lines: Iterable[str]) -> Iterator[str]:
-    """JSON lines `{"code", "text", "phase"?}` in, one JSON line each out. A bad line gives `{"error"}`, never an end."""
+    """JSON lines `{"code", "text", "phase"?}` in, a JSON line each out; a bad line gives `{"error"}`, never an end."""
     return _answers(lines, _reply_of)
 
 

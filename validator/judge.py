@@ -10,6 +10,8 @@ unknown mailboxes at RCPT. See docs/decisions/0026.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from shared.address import Address, Malformed
@@ -20,25 +22,41 @@ from shared.verdict import (
     Flags,
     Reason,
     Result,
+    RiskLevel,
     SmtpDetails,
     Status,
 )
 from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase
+from validator.lists import Flags as ListFlags
 from validator.score import risk_level, score_parts, total
 from validator.smtp.classify import ReplyClass, find_status
 from validator.suggest import suggest_domain
 
 MAX_REPLY_TEXT = 500
+_NO_FLAGS = ListFlags(role=False, disposable=False, disposable_wide=False, free=False)
 
 
-class _Opinion(NamedTuple):
-    """`patience`: looks after the first that are worth spending on it (0: it is final; None: all there are)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opinion:
+    """All there are stand below as constants, so they compare by identity, which is what makes `_shape` cheap.
+
+    `patience`: looks after the first that are worth spending on it (0: it is final; None: all there are).
+    `unproven`: accepted, but the random address at the same domain got no clear answer.
+    """
 
     status: Status
     reason: Reason
     patience: int | None = 0
-    after: float | None = None
     unproven: bool = False
+
+
+class _Shape(NamedTuple):
+    """What results of one opinion and the same flags have in common. Shared between them: never changed."""
+
+    score: int
+    parts: dict[str, int]
+    risk: RiskLevel
+    flags: Flags
 
 
 _BY_DNS: dict[DnsAnswer, _Opinion] = {
@@ -78,6 +96,11 @@ _TEMPORARY: dict[ReplyClass, _Opinion] = {
 _PUT_OFF = _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None)
 _ODD_REPLY = _Opinion(Status.UNKNOWN, Reason.PROTOCOL_ERROR)
 _POLICY = _Opinion(Status.UNKNOWN, Reason.PROVIDER_POLICY)
+_UNPROVEN = _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None, unproven=True)
+_DISPOSABLE = _Opinion(Status.RISKY, Reason.DISPOSABLE)
+_CATCH_ALL = _Opinion(Status.RISKY, Reason.CATCH_ALL)
+_ROLE = {unproven: _Opinion(Status.RISKY, Reason.ROLE_ACCOUNT, unproven=unproven) for unproven in (False, True)}
+_VALID = {unproven: _Opinion(Status.VALID, Reason.ACCEPTED, unproven=unproven) for unproven in (False, True)}
 
 
 def judge(evidence: Evidence) -> Result | Later:
@@ -87,7 +110,7 @@ def judge(evidence: Evidence) -> Result | Later:
     opinion = _opinion(evidence)
     waits = opinion.patience is None or evidence.look < opinion.patience
     if waits and not evidence.last_look:
-        return Later(opinion.reason, opinion.after)
+        return Later(opinion.reason, evidence.attempts[-1].after if evidence.attempts else None)
     return _result(evidence, evidence.address, opinion)
 
 
@@ -117,26 +140,22 @@ def _by_reply(evidence: Evidence, last: Attempt) -> _Opinion:
     if code >= 500 and last.phase is not Phase.RCPT:
         opinion = _PERMANENT[kind]
         return opinion if opinion.status is Status.UNKNOWN else _PERMANENT[ReplyClass.SENDER_BLOCKED]
-    opinion = _PERMANENT[kind] if code >= 500 else _TEMPORARY.get(kind, _PUT_OFF)
-    return opinion._replace(after=last.after)
+    return _PERMANENT[kind] if code >= 500 else _TEMPORARY.get(kind, _PUT_OFF)
 
 
 def _accepted(evidence: Evidence) -> _Opinion:
     provider = evidence.route.provider if evidence.route else None
     if provider is not None and provider.accepts_all:
         return _POLICY
-    disposable = evidence.flags is not None and evidence.flags.disposable
-    role = evidence.flags is not None and evidence.flags.role
-    if disposable:
-        return _Opinion(Status.RISKY, Reason.DISPOSABLE)
+    flags = evidence.flags
+    if flags is not None and flags.disposable:
+        return _DISPOSABLE
     if evidence.catch_all is CatchAll.YES:
-        return _Opinion(Status.RISKY, Reason.CATCH_ALL)
+        return _CATCH_ALL
     unproven = evidence.catch_all in (CatchAll.NOT_ASKED, CatchAll.INCONCLUSIVE)
     if unproven and not (evidence.last_look and provider is not None and provider.truthful):
-        return _PUT_OFF._replace(unproven=True)
-    if role:
-        return _Opinion(Status.RISKY, Reason.ROLE_ACCOUNT, unproven=unproven)
-    return _Opinion(Status.VALID, Reason.ACCEPTED, unproven=unproven)
+        return _UNPROVEN
+    return (_ROLE if flags is not None and flags.role else _VALID)[unproven]
 
 
 def _malformed(evidence: Evidence, address: Malformed) -> Result:
@@ -156,17 +175,22 @@ def _malformed(evidence: Evidence, address: Malformed) -> Result:
 def _result(evidence: Evidence, address: Address, opinion: _Opinion) -> Result:
     route = evidence.route
     better = suggest_domain(address.domain)
-    parts = _parts(evidence, opinion, mistyped=better is not None)
-    score = total(parts)
+    shape = _shape(
+        opinion,
+        evidence.flags or _NO_FLAGS,
+        better is not None,
+        route is not None and route.implicit,
+        evidence.catch_all is CatchAll.YES,
+    )
     return Result(
         email=evidence.given,
-        normalized=address.normalized,
+        normalized=f"{address.local}@{address.domain}",
         status=opinion.status,
         is_valid=opinion.status is Status.VALID,
-        risk_level=risk_level(opinion.status, score),
+        risk_level=shape.risk,
         reason=opinion.reason,
         verify_status=VERIFY_STATUS[opinion.status],
-        score=score,
+        score=shape.score,
         suggestion=f"{address.local}@{better}" if better is not None else None,
         details=Details(
             syntax={
@@ -177,46 +201,44 @@ def _result(evidence: Evidence, address: Address, opinion: _Opinion) -> Result:
             },
             dns=DnsDetails(mx=list(route.hosts), implicit=route.implicit) if route else DnsDetails(),
             smtp=_smtp(evidence),
-            flags=_flags(evidence, opinion),
+            flags=shape.flags,
             provider=route.provider.name if route and route.provider else None,
             checked_at=evidence.checked_at,
-            score_parts=parts,
+            score_parts=shape.parts,
             trace=list(evidence.trace),
         ),
     )
 
 
-def _parts(evidence: Evidence, opinion: _Opinion, *, mistyped: bool) -> dict[str, int]:
-    flags = evidence.flags
-    return score_parts(
+@lru_cache(maxsize=4096)
+def _shape(opinion: _Opinion, flags: ListFlags, mistyped: bool, implicit: bool, catch_all: bool) -> _Shape:  # noqa: FBT001 - the key of a cache
+    parts = score_parts(
         opinion.status,
         opinion.reason,
-        role=flags is not None and flags.role,
-        disposable=flags is not None and flags.disposable,
-        disposable_wide=flags is not None and flags.disposable_wide,
+        role=flags.role,
+        disposable=flags.disposable,
+        disposable_wide=flags.disposable_wide,
         mistyped=mistyped,
         unproven=opinion.unproven,
-        implicit_mx=evidence.route is not None and evidence.route.implicit,
+        implicit_mx=implicit,
     )
-
-
-def _flags(evidence: Evidence, opinion: _Opinion) -> Flags:
-    flags = evidence.flags
-    return Flags(
-        role=flags is not None and flags.role,
-        disposable=flags is not None and flags.disposable,
-        free=flags is not None and flags.free,
-        catch_all=evidence.catch_all is CatchAll.YES,
+    shown = Flags(
+        role=flags.role,
+        disposable=flags.disposable,
+        free=flags.free,
+        catch_all=catch_all,
         mailbox_full=opinion.reason is Reason.MAILBOX_FULL,
         disabled=opinion.reason is Reason.MAILBOX_DISABLED,
     )
+    score = total(parts)
+    return _Shape(score, parts, risk_level(opinion.status, score), shown)
 
 
 def _smtp(evidence: Evidence) -> SmtpDetails:
     if not evidence.attempts:
         return SmtpDetails(attempts=evidence.look)
     last = evidence.attempts[-1]
-    reached = any(attempt.address for attempt in evidence.attempts)
+    reached = bool(last.address) or any(attempt.address for attempt in evidence.attempts)
     return SmtpDetails(
         code=last.code,
         enhanced=find_status(last.code, last.text) if last.code is not None else None,

@@ -29,7 +29,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     accepts_all: bool = False  # says 250 to any RCPT and bounces later: a 250 means nothing
     probe: Literal["allowed", "never"] = "allowed"  # never: the provider's published rules forbid it
     skip_catch_all: bool = False  # the random address is not worth asking there
-    max_connections: int | None = msgspec.field(default=None)  # at once, to the whole provider
+    max_connections: int | None = None  # at once, to the whole provider
     connections_per_second: float | None = None  # new ones, to the whole provider
     recipients_per_session: int | None = None
     timeout: float | None = None  # seconds for one step, where the provider is known to be slow
@@ -44,6 +44,7 @@ class Providers:
     """Look-up of providers by MX host name."""
 
     def __init__(self, rows: list[Provider]) -> None:
+        self._rows = rows
         self._by_suffix: Mapping[str, Provider] = {suffix.strip(".").lower(): row for row in rows for suffix in row.mx}
 
     def find(self, mx_host: str) -> Provider | None:

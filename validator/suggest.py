@@ -1,8 +1,9 @@
 """Did you mean gmail.com? A better domain for one that looks mistyped.
 
 Only towards a few dozen domains that very many people really have, and never away from a domain that exists: real
-look-alikes and all free providers are left alone (disposable domains are not: many are slips, bought as traps). One slip
-(a letter more, less, other, or two swapped), a well-known slip of the ending, or a missing dot; two only in long names.
+look-alikes and all free providers are left alone (disposable domains are not: many are slips, bought as traps). One
+slip (a letter more, less, other, or two swapped), a well-known slip of the ending, or a missing dot; two slips only in
+long names.
 """
 
 from __future__ import annotations

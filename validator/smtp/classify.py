@@ -115,6 +115,9 @@ def _classify_known(code: int, text: str, phase: str) -> Classified:
 
 def find_status(code: int, text: str) -> str | None:
     """The first enhanced status (RFC 3463) in `text` that is of the class of `code`, such as "5.1.1"."""
+    at_start = _STATUS.match(text)
+    if at_start is not None and int(at_start[1]) == code // 100:
+        return at_start[0]
     return next((found[0] for found in _STATUS.finditer(text[:MAX_TEXT]) if int(found[1]) == code // 100), None)
 
 

@@ -470,7 +470,7 @@ def _cases():
             yield pytest.param(code, text, classes, id=f"{code} {text[:60]}")
 
 
-@pytest.mark.parametrize(("code", "text", "classes"), _cases())
+@pytest.mark.parametrize(("code", "text", "classes"), list(_cases()))
 def test_a_reply_means_what_its_server_meant(code, text, classes):
     found = classify(code, text)
     assert found.cls in classes, found
