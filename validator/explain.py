@@ -66,23 +66,23 @@ def explain_address(text: str) -> dict[str, Any]:
     }
 
 
-def reply_lines(lines: Iterable[str]) -> Iterator[str]:
+def reply_lines(lines: Iterable[str | bytes]) -> Iterator[str]:
     """JSON lines `{"code", "text", "phase"?}` in, a JSON line each out; a bad line gives `{"error"}`, never an end."""
     return _answers(lines, _reply_of)
 
 
-def address_lines(lines: Iterable[str]) -> Iterator[str]:
+def address_lines(lines: Iterable[str | bytes]) -> Iterator[str]:
     """JSON lines `{"address"}` in, one JSON line each out. A bad line gives `{"error"}`, never an end."""
     return _answers(lines, _address_of)
 
 
-def _answers(lines: Iterable[str], answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[str]:
+def _answers(lines: Iterable[str | bytes], answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[str]:
     for line in lines:
         if line.strip():
             yield json.dumps(_answer(line, answer))
 
 
-def _answer(line: str, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+def _answer(line: str | bytes, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     try:
         question = json.loads(line)
         if not isinstance(question, dict):

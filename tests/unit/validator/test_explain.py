@@ -98,6 +98,11 @@ def test_address_lines_answer_one_by_one():
     assert [("error" in answer) for answer in told] == [False, True, True, False]
 
 
+def test_bytes_that_are_no_text_are_an_error_line():
+    told = [json.loads(line) for line in address_lines([b'{"address": "ann@corp.test"}', b"\xff\xfe", b""])]
+    assert [("error" in answer) for answer in told] == [False, True]
+
+
 @given(
     st.one_of(
         st.text(),

@@ -7,7 +7,6 @@ import pytest
 from shared.address import parse_address
 from validator.lists import is_disposable, is_free, is_role, list_flags
 
-
 OFFICES = """
 abuse Postmaster INFO sales no-reply do_not_reply customer.service support+ticket42 kontakt contacto vendas rechnung
 facturation segreteria biuro klantenservice buchhaltung
