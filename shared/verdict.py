@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+# gc=False below: verdicts form no cycles, and a validator holds hundreds of thousands of them; walking those would cost
+# the garbage collector as much time as finding them.
+
 
 class Status(StrEnum):
     """What was seen, in one of four words."""
@@ -70,7 +73,7 @@ VERIFY_STATUS: dict[Status, VerifyStatus] = {
 }
 
 
-class SmtpDetails(msgspec.Struct, kw_only=True):
+class SmtpDetails(msgspec.Struct, kw_only=True, gc=False):
     """The reply the verdict rests on. `text` is cleaned of control characters and at most 500 characters long."""
 
     code: int | None = None
@@ -80,12 +83,12 @@ class SmtpDetails(msgspec.Struct, kw_only=True):
     attempts: int = 0  # looks at this address that reached a mail server
 
 
-class DnsDetails(msgspec.Struct, kw_only=True):
+class DnsDetails(msgspec.Struct, kw_only=True, gc=False):
     mx: list[str] = []  # host names in the order they are tried
     implicit: bool = False  # no MX record; the domain's own address is used (RFC 5321 section 5.1)
 
 
-class Flags(msgspec.Struct, kw_only=True):
+class Flags(msgspec.Struct, kw_only=True, gc=False):
     role: bool = False
     disposable: bool = False
     free: bool = False
@@ -94,7 +97,7 @@ class Flags(msgspec.Struct, kw_only=True):
     disabled: bool = False
 
 
-class Details(msgspec.Struct, kw_only=True):
+class Details(msgspec.Struct, kw_only=True, gc=False):
     syntax: dict[str, Any] = {}  # {"valid", "local", "domain", "smtputf8"} or {"valid": false, "why"}
     dns: DnsDetails = msgspec.field(default_factory=DnsDetails)
     smtp: SmtpDetails = msgspec.field(default_factory=SmtpDetails)
@@ -105,7 +108,7 @@ class Details(msgspec.Struct, kw_only=True):
     trace: list[dict[str, Any]] = []  # filled only when asked for: {"at", "host", "address", "phase", "sent", "reply"}
 
 
-class Result(msgspec.Struct, kw_only=True):
+class Result(msgspec.Struct, kw_only=True, gc=False):
     """One verdict about one address. `email` is the address as it was given."""
 
     email: str

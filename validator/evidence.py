@@ -67,7 +67,7 @@ class CatchAll(StrEnum):
     SKIPPED = "skipped"  # the provider's row says that RCPT is truthful there (`skip_catch_all`)
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False, cache_hash=True):
     """One mail host was turned to about the address. Shared between addresses that got the same answer."""
 
     host: str  # MX host name
@@ -90,7 +90,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     probe_allowed: bool = True  # False: the provider forbids probing and the operator has not switched it on
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All facts about one address. `route` is None exactly when the syntax is malformed."""
 
     given: str

@@ -1,8 +1,8 @@
 """One domain while addresses of it are being asked: where its mail goes, and whether it takes just any address.
 
-A random address is asked once a domain and day, and only after a real one was accepted: never the other way round, because
-it costs verdicts at hosts that count unknown recipients. Addresses that were accepted wait here for what the random one
-is told; who comes later finds it known.
+A random address is asked once a domain and day, and only after a real one was accepted: never the other way round,
+because it costs verdicts at hosts that count unknown recipients. Addresses that were accepted wait here for what the
+random one is told; who comes later finds it known.
 """
 
 from __future__ import annotations

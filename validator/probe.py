@@ -1,9 +1,9 @@
 """Addresses in, verdicts out.
 
-An address goes: syntax -> lists -> DNS of its domain (once for each domain of a batch) -> provider's policy -> mail hosts
-in MX order. Mail hosts are shared by all batches that run: that is what makes few connections serve many addresses, and
-where both the speed and the manners come from. Facts are gathered, then judged once (`judge`). At the deadline of a batch
-whatever has no answer is put off, or gets its last verdict if this was the last look.
+An address goes: syntax -> lists -> DNS of its domain (once for each domain of a batch) -> provider's policy -> mail
+hosts in MX order. Mail hosts are shared by all batches that run: that is what makes few connections serve many
+addresses, and where both the speed and the manners come from. Facts are gathered, then judged once (`judge`). At the
+deadline of a batch whatever has no answer is put off, or gets its last verdict if this was the last look.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from shared.verdict import Result
 from validator.batch import Batch
 from validator.dns.route import MailHost as Host
 from validator.dns.route import MailRoute
+from validator.egress.breaker import Breakers
 from validator.egress.identity import Identity
 from validator.evidence import CatchAll, DnsAnswer, Route
 from validator.mail_domain import Group, MailDomain
 from validator.providers import Provider, Providers
-from validator.smtp.mail_host import Breakers, MailHost, Terms
+from validator.smtp.mail_host import MailHost, Terms
 from validator.smtp.session import Timeouts
 
 log = get_log("validator.probe")
@@ -129,7 +130,7 @@ class Probe:
         return batch.results, batch.put_off
 
     async def drain(self, deadline: float) -> None:
-        """Let sessions finish their flight and say QUIT, for at most `deadline` seconds; cancel the rest. Repeatable."""
+        """Let sessions finish their flight and QUIT, for at most `deadline` seconds; cancel the rest. Repeatable."""
         hosts = set(self._hosts.values())
         closing = [asyncio.create_task(host.close(), name=f"close-{host.name}") for host in hosts if not host.idle]
         if closing:

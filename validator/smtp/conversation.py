@@ -1,8 +1,9 @@
 """What is said in one session with one mail host: greeting, transactions, flights of recipients, goodbye.
 
 Answers are held back until the session ends in order: a reply too many somewhere moves every later reply to the wrong
-command, and shows at the latest when the reply to QUIT is not 221. Then (`desync`) all held answers are void. A session
-that merely breaks (hang-up, deadline, malformed reply) keeps those that came before the break, for they came in order.
+command, and shows at the latest when the reply to QUIT is not 221. Then (`desync`) all held answers are void. A
+session that merely breaks (hang-up, deadline, malformed reply) keeps those that came before the break, for they came
+in order.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _TOO_MANY = re.compile(r"\b4\.5\.3\b|too many recipients", re.IGNORECASE)  # RFC
 _NAMED = re.compile(r"<([^<>\s]+@[^<>\s]+)>")
 _LAST_CALL: Final = 30.0  # seconds before the session's hard end in which no new flight is begun
 _PATIENCE_WITH = {  # this many replies of the class in a row, and the host is left alone
-    ReplyClass.SENDER_BLOCKED: 2,
-    ReplyClass.RATE_LIMITED: 2,
+    ReplyClass.SENDER_BLOCKED: 3,  # one may be a recipient's own filter
+    ReplyClass.RATE_LIMITED: 3,
     ReplyClass.SERVER_ERROR: 9,
 }
 _NO_RUN: Final[tuple[ReplyClass, int]] = (ReplyClass.ACCEPTED, 0)

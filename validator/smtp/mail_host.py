@@ -1,12 +1,13 @@
 """All our dealings with one mail host: a queue of recipients, and a few sessions that work it off.
 
-Every batch that has addresses for the host puts them into the one queue, so that a session serves many batches. A session
-runs under a slot (its connection is counted until the host said 221 or closed), asks as much as the host's Pace allows,
-and gives back what it could not ask; the next session goes on from there.
+Every batch that has addresses for the host puts them into the one queue, so that a session serves many batches. A
+session runs under a slot (its connection is counted until the host said 221 or closed), asks as much as the host's
+Pace allows, and gives back what it could not ask; the next session goes on from there.
 
 What ends in a session: a break costs nobody but the recipient that causes it (after a break without an answer flights
-shrink until it stands alone); refusals of us, refused connections and too many breaks in a row stop the asking: all that
-wait get that Attempt, and so do those that come within REST seconds. Recipients whose asker is closed are dropped unasked.
+shrink until it stands alone); refusals of us, refused connections and too many breaks in a row stop the asking: all
+that wait get that Attempt, and so do those that come within REST seconds. Recipients whose asker is closed are
+dropped unasked.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import Counter
 
 from shared.logs import get_log
+from validator.egress.breaker import Breakers, Lease, Trouble
 from validator.egress.identity import ConnectError, Identity
 from validator.egress.limits import NoSlot
 from validator.evidence import Attempt, Outcome, Phase
@@ -40,17 +42,17 @@ REST: Final = 1.0  # seconds in which newcomers get the answer of those before; 
 SHARE: Final = SESSION // 2  # recipients waiting for each session before another one is worth its connection
 MAX_DROPS: Final = 6  # sessions that may break with a recipient unanswered
 
+_TROUBLES: Final = {
+    Outcome.UNREACHABLE: Trouble.UNREACHABLE,
+    Outcome.TIMEOUT: Trouble.SILENT,
+    Outcome.HUNG_UP: Trouble.DROPPED,
+    Outcome.PROTOCOL_ERROR: Trouble.PROTOCOL,
+    Outcome.TLS_FAILED: Trouble.TLS,
+}
+
 SESSIONS = Counter("mailvet_smtp_sessions_total", "SMTP sessions by how they ended", ["end"])
 FLIGHTS = Counter("mailvet_smtp_flights_total", "Pipelined rounds of RCPT")
 RECIPIENTS = Counter("mailvet_smtp_recipients_total", "Recipients answered by mail hosts")
-
-
-class Breakers(Protocol):
-    async def allows(self, host: str) -> bool: ...
-
-    async def report(self, host: str, attempt: Attempt | None) -> None:
-        """How a session went: None when it was of use, else what stopped it."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,24 +169,26 @@ class MailHost:
     async def _run(self) -> None:
         """The life of one slot: wait for it, one session, give it back."""
         try:
-            if not await self._terms.breakers.allows(self.name):
-                self._shut_out()
-                return
             async with self._terms.slot(self.name, self._addresses[0]):
-                attempt = await self._serve()
+                lease = await self._terms.breakers.admit(self.name)
+                if lease is None:
+                    self._shut_out()
+                    return
+                async with lease:
+                    attempt = await self._serve()
+                    _report(lease, attempt)
         except NoSlot:
             self._queue = deque(one for one in self._queue if not one.asker.closed)
             return
         SESSIONS.labels("good" if attempt is None else attempt.outcome.value).inc()
-        if attempt is None or attempt.address:
-            await self._terms.breakers.report(self.name, attempt)
 
     def _shut_out(self) -> None:
         """The breaker is open. Half open it lets one session through: then the others wait for that one."""
         if len(self._sessions) > 1:
             self._slots_now = len(self._sessions) - 1
         else:
-            self._stop(Attempt(host=self.name, outcome=Outcome.CIRCUIT_OPEN, phase=Phase.CONNECT), rest=False)
+            why = ReplyClass.SENDER_BLOCKED if self._terms.breakers.blocked(self.name) else None
+            self._stop(Attempt(host=self.name, outcome=Outcome.CIRCUIT_OPEN, phase=Phase.CONNECT, kind=why), rest=False)
 
     async def _serve(self) -> Attempt | None:
         """Open a session and talk. Returns what went wrong with the host, if anything."""
@@ -344,7 +348,7 @@ class MailHost:
         stop = talk.refusal or (trouble if trouble is not None and self._is_final(trouble) else None)
         if stop is not None:
             self._stop(stop)
-        return stop or trouble
+        return stop or (trouble if talk.asked == 0 else None)
 
     def _is_final(self, trouble: Attempt) -> bool:
         """Whether a broken session ends the asking: the host refuses us, or never answers anything."""
@@ -378,6 +382,19 @@ class MailHost:
         for recipient in waiting:
             if not recipient.asker.closed:
                 _answer_without(recipient, attempt)
+
+
+def _report(lease: Lease, attempt: Attempt | None) -> None:
+    """Tell the breaker how the session went. What is our own trouble or a wish for less haste says nothing."""
+    if attempt is None:
+        lease.succeeded()
+    elif attempt.kind is ReplyClass.SENDER_BLOCKED:
+        lease.failed(Trouble.BLOCKED)
+    elif attempt.outcome is Outcome.REPLIED:
+        if attempt.kind is ReplyClass.SERVER_ERROR:
+            lease.failed(Trouble.DROPPED)
+    elif attempt.address and attempt.outcome in _TROUBLES:
+        lease.failed(_TROUBLES[attempt.outcome])
 
 
 def _answer_without(recipient: Recipient, attempt: Attempt) -> None:

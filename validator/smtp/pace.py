@@ -1,10 +1,10 @@
 """How much one mail host is asked at once: numbers that follow what the host bears. Pure; one Pace a host.
 
-What a host bears differs: Postfix slows down after 10 refused recipients in a session and hangs up after 20, others answer
-452 4.5.3 after some recipients of a transaction, 421 or a hang-up after some of a session, or take their time with every
-reply. So a session ends at REJECTS refusals, a flight is small enough that it will hardly overshoot that, a limit that
-showed itself is kept just below and opened again slowly, and after a break without any answer the flight shrinks until
-the one recipient that causes it stands alone.
+What a host bears differs: Postfix slows down after 10 refused recipients in a session and hangs up after 20, others
+answer 452 4.5.3 after some recipients of a transaction, 421 or a hang-up after some of a session, or take their time
+with every reply. So a session ends at REJECTS refusals, a flight is small enough that it will hardly overshoot that,
+a limit that showed itself is kept just below and opened again slowly, and after a break without any answer the flight
+shrinks until the one recipient that causes it stands alone.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """SMTP replies out of bytes, strictly (RFC 5321 section 4.2), without I/O.
 
-A reply is one or more lines `ddd-text` and a last line `ddd text` or `ddd`, all with the same code, the first digit 2 to
-5. Whatever else comes (another code on a continuation line, other digits, no digits, a line or a reply that is too long)
-breaks the stream for good: what was complete before it stands, nothing after it is read. Bytes may come in any pieces; the
-replies and the breaking point are the same for every cut. Which command a reply answers is the session's business.
+A reply is one or more lines `ddd-text` and a last line `ddd text` or `ddd`, all with the same code, the first digit 2
+to 5. Whatever else comes (another code on a continuation line, other digits, no digits, a line or a reply that is too
+long) breaks the stream for good: what was complete before it stands, nothing after it is read. Bytes may come in any
+pieces; the replies and the breaking point are the same for every cut. Which command a reply answers is the session's
+business.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class ProtocolError(Exception):
     """The peer does not speak SMTP. The message never holds what it said."""
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """One complete reply. `text`: all lines joined by a blank, clean and short enough to show."""
 
     code: int

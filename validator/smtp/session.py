@@ -1,13 +1,14 @@
 """One SMTP session as bytes, replies, phases and deadlines; it knows no verdicts.
 
-aiosmtplib brings the connection's life, the checked write, STARTTLS and the reading of EHLO; what it reads replies with is
-replaced by the strict reader, because it drops what it did not wait for and cannot pipeline. The rules kept here:
+aiosmtplib brings the connection's life, the checked write, STARTTLS and the reading of EHLO; what it reads replies
+with is replaced by the strict reader, because it drops what it did not wait for and cannot pipeline. The rules kept
+here:
 
 - nothing is sent before the banner, and a flight only onto an empty buffer;
-- one reply for each command, in order; a reply too many (`desync`) or a malformed one breaks the session for good. A 421
-  that nobody asked for is a goodbye, not a desync;
-- every wait has a deadline that only a complete reply moves, and the session has one that nothing moves. One timer watches
-  both. A session that ran into its deadline is aborted and never used again.
+- one reply for each command, in order; a reply too many (`desync`) or a malformed one breaks the session for good. A
+  421 that nobody asked for is a goodbye, not a desync;
+- every wait has a deadline that only a complete reply moves, and the session has one that nothing moves. One timer
+  watches both. A session that ran into its deadline is aborted and never used again.
 """
 
 from __future__ import annotations
