@@ -35,6 +35,9 @@ def breaker(mail_host: str) -> str:
     return f"breaker:{mail_host}"
 
 
+BREAKER_INDEX = "breaker_index"  # sorted set: mail hosts whose breaker is or was open; score = version of its state
+
+
 def breaker_probe(mail_host: str) -> str:
     """String: lease of the one half-open session in the whole fleet."""
     return f"breaker_probe:{mail_host}"

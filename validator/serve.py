@@ -68,7 +68,7 @@ async def running_validator(
         opened.push_async_callback(fleet.aclose)
         resolver = await opened.enter_async_context(Resolver(settings))
         limits = await opened.enter_async_context(Limits(settings, fleet))
-        breakers = await opened.enter_async_context(Breakers(redis_url))
+        breakers = await opened.enter_async_context(Breakers(fleet))
         probe = Probe(
             settings=settings,
             routes=resolver,
@@ -92,7 +92,7 @@ async def running_validator(
         preflight = Preflight(settings)
 
         async def explain_host(host: str) -> dict[str, Any]:
-            return {"mailHost": host, "breaker": breakers.explain(host), "limits": await limits.explain(host)}
+            return {"mailHost": host, "breaker": await breakers.explain(host), "limits": await limits.explain(host)}
 
         parts = InternalParts(
             probe=probe,

@@ -221,8 +221,8 @@ async def test_after_a_wipe_nothing_begins_until_all_holders_have_registered_aga
 
 
 @pytest.fixture
-async def own_valkey(folder):
-    server = ValkeyServer(folder)
+async def own_valkey(tmp_path):
+    server = ValkeyServer(tmp_path)
     await server.start()
     yield server
     await server.stop()

@@ -90,6 +90,7 @@ class Limits:
         self._back_at = 0.0  # by the clock; Redis is not tried before
         self._alone = False
         self._clerk: asyncio.Task[None] | None = None
+        self._stopping = False
         self._gathering: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -103,13 +104,13 @@ class Limits:
 
     async def __aexit__(self, *_: object) -> None:
         """Give back what is held; sessions must be over by now."""
-        clerk, self._clerk = self._clerk, None
+        self._stopping = True
+        self._news.set()
         for alarm in (self._gathering, *(scope.alarm for scope in self._scopes.values())):
             if alarm is not None:
                 alarm.cancel()
-        if clerk is not None:
-            clerk.cancel()
-            await asyncio.gather(clerk, return_exceptions=True)
+        if self._clerk is not None:
+            await self._clerk  # it is not cancelled: that would leave a connection of the pool half-way
         self._returned += self._held.values()
         self._held.clear()
         if self._returned and not self._alone:
@@ -194,7 +195,7 @@ class Limits:
     # --- the clerk ---
 
     async def _work(self) -> None:
-        while True:
+        while not self._stopping:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._renew_at - self._clock())):
                     await self._news.wait()
@@ -244,9 +245,6 @@ class Limits:
             self._returned += returned  # once more when Redis is back; giving back twice does nothing
             self._go_alone(wants, error)
             return
-        except asyncio.CancelledError:
-            self._returned += returned
-            raise
         if self._epoch not in ("", epoch):
             log.warning("limits_registered_again", held=len(self._held))
             self._renew_at = 0.0  # the data was wiped: register what is held before anything else
