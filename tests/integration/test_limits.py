@@ -49,7 +49,7 @@ class Gauge:
 async def until(true, seconds=10):
     """Look until `true()`; fails after `seconds`."""
     async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110  (what is waited for happens in another process)
+        while not true():
             await asyncio.sleep(0.01)
 
 

@@ -131,11 +131,6 @@ class Breakers:
         circuit = self._circuits.get(mail_host)
         return circuit is not None and not circuit.closed and circuit.kind == Trouble.BLOCKED
 
-    def blocked(self, mail_host: str) -> bool:
-        """Whether it is open because the host blocks us."""
-        circuit = self._circuits.get(mail_host)
-        return circuit is not None and not circuit.closed and circuit.kind == Trouble.BLOCKED
-
     async def admit(self, mail_host: str) -> Lease | None:
         """None: the breaker is open. Waits for Redis only where a half-open session may be due."""
         circuit = self._circuits.get(mail_host)
