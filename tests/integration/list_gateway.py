@@ -38,7 +38,7 @@ class ListGateway:
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.documents)
         self.ledger = Ledger(self.documents, lambda: 1.0)
-        await self.ledger.grant(ORG, 1_000_000, "test")
+        await self.ledger.grant(ORG, 100_000_000, "test")
         self.parts = cast(
             "Parts",
             SimpleNamespace(

@@ -41,7 +41,7 @@ async def nothing_is_left(gateway: ListGateway) -> bool:
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(5):
-        while not await condition():  # noqa: ASYNC110 - what is on the disk has no event
+        while not await condition():
             await asyncio.sleep(0.01)
 
 
