@@ -23,6 +23,7 @@ from gateway.credits.ledger import Ledger
 from gateway.downloads import routes as downloads
 from gateway.files import routes as files
 from gateway.health import routes as health
+from gateway.idempotency.purge import purging
 from gateway.live import routes as live
 from gateway.live.hub import LiveHub
 from gateway.machine import Machine
@@ -162,6 +163,7 @@ async def _opened(settings: Settings, documents: Documents | None, broker: Broke
             validators=await opened.enter_async_context(_validators(settings)),
         )
         await bootstrap(parts)
+        await opened.enter_async_context(purging(documents))
         await sweep_leftovers(parts)
         await opened.enter_async_context(parts.live)
         await opened.enter_async_context(machine)

@@ -10,11 +10,12 @@ from shared.documents import Collection
 # One per file (a list upload, a validate-batch call, or a single address that took longer than its caller could wait).
 # {_id, fileId, orgId, kind: upload|batch|single, filename, status, createdAt, startedAt, finishedAt, expiresAt,
 #  totalEmails, uniqueEmails, duplicates, malformed, creditsReserved, creditsCharged, totalBatches, completedBatches,
-#  processed, valid, invalid, risky, unknown, billable, reasons: {}, domains: [[domain, valid, invalid, risky, unknown]],
-#  eta: {at, seconds}, aliveUntil (while receiving), outcome (from settling on), event: {id, type, at}, eventState:
-#  pending (until the webhooks took it), erasedAt, eraseState: running|done,
-#  table: {...how to read the upload again...}, callbackUrl, settled, failure}
-# status (gateway/batches/state.py): receiving -> queued -> processing <-> paused -> settling -> completed | cancelled | failed
+#  processed, valid, invalid, risky, unknown, billable, reasons: {},
+#  domains: [[domain, valid, invalid, risky, unknown]], eta: {at, seconds}, aliveUntil (while receiving),
+#  outcome (from settling on), event: {id, type, at}, eventState: pending (until the webhooks took it), erasedAt,
+#  eraseState: running|done, table: {...how to read the upload again...}, callbackUrl, settled, failure}
+# status (gateway/batches/state.py): receiving -> queued -> processing <-> paused -> settling
+#  -> completed | cancelled | failed
 FILES = Collection(
     "EmailBatches",
     indexed=("orgId", "status", "createdAt", "settled", "expiresAt", "kind", "eraseState", "eventState"),
@@ -29,9 +30,9 @@ FILES = Collection(
 )
 
 # One per batch, work and results in one document, so that recording a result is one atomic write.
-# {_id: batchId, batchId, fileId, orgId, no, status: pending|dispatched|done|cancelled, attempt, look, lookAttempt, dueAt,
-#  leaseUntil, dispatchedAt, confirmedAt, lost (attempts that vanished in this look), recordedAt (0: no results yet),
-#  emails: [addresses still to be verified], rows: [their upload rows], processedEmails,
+# {_id: batchId, batchId, fileId, orgId, no, status: pending|dispatched|done|cancelled, attempt, look, lookAttempt,
+#  dueAt, leaseUntil, dispatchedAt, confirmedAt, lost (attempts that vanished in this look),
+#  recordedAt (0: no results yet), emails: [addresses still to be verified], rows: [their upload rows], processedEmails,
 #  results: [Result + {"row": n}], summary: {valid, invalid, risky, unknown, billable, reasons: {}, domains: []}}
 BATCHES = Collection(
     "EmailResults",
@@ -56,16 +57,14 @@ CREDIT_ACCOUNTS = Collection("CreditAccounts")
 ORGANISATIONS = Collection("Organisations", indexed=("createdAt",))
 # {_id: "{orgId}:{userId}", orgId, userId, email, role: owner|admin|member|viewer, createdAt, removedAt}
 MEMBERS = Collection("Members", indexed=("orgId", "userId"), indexes=(("orgId",), ("userId",)))
-# {_id: SHA-256 of the key, keyId, orgId, name, prefix, scopes, test, bootstrap, createdAt, createdBy, expiresAt, revokedAt,
-#  revokedBy, lastUsedAt, allowedNetworks}
+# {_id: SHA-256 of the key, keyId, orgId, name, prefix, scopes, test, bootstrap, createdAt, createdBy, expiresAt,
+#  revokedAt, revokedBy, lastUsedAt, allowedNetworks}
 API_KEYS = Collection(
     "ApiKeys", indexed=("orgId", "createdAt", "keyId"), indexes=(("orgId", "createdAt"), ("orgId", "keyId"))
 )
-# {_id: "{orgId}:{SHA-256 of the key}", orgId, requestHash, resourceId, state: running|done, runner, leaseUntil, createdAt,
-#  answer: {status, headers, body (sealed)}}
-IDEMPOTENCY_KEYS = Collection(
-    "IdempotencyKeys", indexed=("createdAt", "resourceId"), indexes=(("createdAt",), ("resourceId",))
-)
+# {_id: "{orgId}:{SHA-256 of the key}", orgId, requestHash, resourceId, state: running|done, runner, leaseUntil,
+#  createdAt, answer: {status, headers, body (sealed)}}
+IDEMPOTENCY_KEYS = Collection("IdempotencyKeys", indexed=("createdAt",), indexes=(("createdAt",),))
 # Append-only: {_id, orgId, at, actor, action, target, detail}
 AUDIT = Collection("AuditLog", indexed=("orgId", "at"), indexes=(("orgId", "at"),))
 # {_id: "{orgId}:{keyed hash of the normalised address}", orgId, at}
@@ -74,7 +73,8 @@ SUPPRESSED = Collection("Suppressed", indexed=("orgId", "at"), indexes=(("orgId"
 STRIPE_EVENTS = Collection("StripeEvents", indexed=("handledAt", "receivedAt"), indexes=(("handledAt", "receivedAt"),))
 # {_id, orgId, url, events, secrets: [...], createdAt, disabledAt, ...}
 WEBHOOK_ENDPOINTS = Collection("WebhookEndpoints", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
-# One per event and endpoint: {_id: "{eventId}:{endpointId}", orgId, endpointId, event, body, state, tries, dueAt, log: [...]}
+# One per event and endpoint: {_id: "{eventId}:{endpointId}", orgId, endpointId, event, body, state, tries, dueAt,
+#  log: [...]}
 WEBHOOK_DELIVERIES = Collection(
     "WebhookDeliveries",
     indexed=("orgId", "endpointId", "state", "dueAt", "createdAt"),

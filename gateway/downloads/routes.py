@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from gateway.accounts.caller import Caller, need_scope
+from gateway.audit.record import record
 from gateway.batches.state import TERMINAL_FILE
 from gateway.collections import BATCHES, FILES
 from gateway.downloads.call_writer import WriterFailed, written
@@ -59,6 +60,7 @@ async def download_file(
         if form == "xlsx" and int(file["totalEmails"]) >= MAX_ROWS:
             raise Problem(422, "too_many_rows", f"A sheet holds {MAX_ROWS} rows; download as csv.", field="format")
         pieces = _table(parts, file, form, statuses)
+    await record(parts, caller, "file.downloaded", file_id, {"format": form})
     try:
         first = await anext(pieces, b"")  # what fails before anything was sent is a problem, not a broken download
     except (WriterFailed, FileNotFoundError) as error:  # erased meanwhile, in all likelihood

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
+from gateway.audit.record import record
 from gateway.batches.state import FileStatus
 from gateway.collections import FILES
 from gateway.cursor import DEFAULT_LIMIT, Cursor, Limit, read_page
 from gateway.files import change
 from gateway.files.emails import Filter, read_emails, read_place, write_place
-from gateway.files.find import ReadableFile, Reader, WritableFile
+from gateway.files.find import ReadableFile, Reader, WritableFile, Writer
 from gateway.files.present import present_file, present_stats
 from gateway.parts import PartsDep
 from gateway.problem import Problem
@@ -95,7 +96,8 @@ async def start_file(file: WritableFile, parts: PartsDep) -> dict[str, Any]:
 
 
 @router.delete("/{file_id}", status_code=204)
-async def delete_file(file: WritableFile, parts: PartsDep) -> Response:
+async def delete_file(file: WritableFile, parts: PartsDep, caller: Writer) -> Response:
     """Erase upload, results and exports; the counts stay. A running file is cancelled first. Repeatable."""
     await parts.machine.eraser.erase(file)
+    await record(parts, caller, "file.deleted", file["_id"])
     return Response(status_code=204)

@@ -34,7 +34,7 @@ from gateway.collections import IDEMPOTENCY_KEYS
 from gateway.idempotency.seal import seal, unseal
 from gateway.parts import Parts
 from gateway.problem import Problem
-from shared.documents import Change, Document, Documents, Lte, Where
+from shared.documents import Change, Document, Documents, Where
 from shared.errors import DocumentsUnavailable
 from shared.logs import get_log
 
@@ -207,13 +207,3 @@ def _replay(record: Document, key: str) -> Response:
     answer = record["answer"]
     headers = {**answer["headers"], "Idempotent-Replayed": "true"}
     return Response(unseal(answer["body"], key, record["_id"]), answer["status"], headers)
-
-
-async def purge(documents: Documents, *, clock: Clock = time.time) -> int:
-    """Delete the records of more than 24 hours ago; how many those were. For a periodic sweep."""
-    return await documents.delete_many(IDEMPOTENCY_KEYS, {"createdAt": Lte(clock() - KEPT)})
-
-
-async def forget(documents: Documents, resource_id: str) -> int:
-    """Delete the stored answer about a resource that was erased; how many records those were (0 or 1)."""
-    return await documents.delete_many(IDEMPOTENCY_KEYS, {"resourceId": resource_id})
