@@ -61,9 +61,10 @@ class KnownKey:
         """Whether the key may be used from `address`; None is an unknown one."""
         if not self.networks:
             return True
-        if address is None:
+        try:
+            parsed = ip_address(address or "")
+        except ValueError:  # a UNIX socket
             return False
-        parsed = ip_address(address)
         mapped = getattr(parsed, "ipv4_mapped", None)
         return any((mapped or parsed) in network for network in self.networks)
 
