@@ -12,11 +12,23 @@ from gateway.uploads.plan import Fates
 from gateway.uploads.records import MAX_FIELD, Table
 from shared.settings import Settings
 
+LIST_TABLE: dict[str, Any] = Table(
+    source="upload",
+    encoding="utf-8",
+    delimiter=",",
+    skip_space=False,
+    header_row=None,
+    first_row=1,
+    column=0,
+    columns=["email"],
+).to_document()
+"""What belongs into the document of such a file as `table`."""
 
-def keep_list(settings: Settings, file_id: str, emails: Sequence[str], fates: Fates) -> dict[str, Any]:
-    """Write upload and plan to the file's folder; what belongs into its document as `table`.
 
-    Row n is `emails[n - 1]`, and `fates` those of all rows. Blocking; for lists of some ten thousands. Repeatable.
+def keep_list(settings: Settings, file_id: str, emails: Sequence[str], fates: Fates) -> None:
+    """Write upload and plan to the file's folder. Row n is `emails[n - 1]`, and `fates` those of all rows.
+
+    Blocking; for lists of some ten thousands. Repeatable. The file's lock is to be held (folder.receiving).
     """
     folder = upload_folder(settings, file_id)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -26,14 +38,3 @@ def keep_list(settings: Settings, file_id: str, emails: Sequence[str], fates: Fa
     for row, first in fates.duplicates.items():
         plan[row - 1] = first
     (folder / "plan.bin").write_bytes(plan.tobytes())
-    table = Table(
-        source="upload",
-        encoding="utf-8",
-        delimiter=",",
-        skip_space=False,
-        header_row=None,
-        first_row=1,
-        column=0,
-        columns=["email"],
-    )
-    return table.to_document()

@@ -6,6 +6,7 @@ finds what an earlier run left and goes on.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -15,7 +16,10 @@ from gateway.batches.store import accept_file, receiving_file, store_batches
 from gateway.collections import BATCHES, FILES
 from gateway.parts import Parts
 from gateway.problem import Problem
+from gateway.uploads.folder import erase_folders, receiving
+from gateway.uploads.keep_list import LIST_TABLE, keep_list
 from gateway.uploads.plan import Fates, PlannedBatch, assign_fates, plan_batches
+from gateway.uploads.submit import in_flight
 from shared.documents import Document
 
 
@@ -35,8 +39,17 @@ async def submit_list(
         duplicates=len(fates.duplicates),
         malformed=len(fates.malformed),
         callback_url=callback_url,
+        table=LIST_TABLE,
     )
-    return await _submit(parts, file, fates, parts.settings.batch_size)
+    with receiving(parts.settings, file_id) as folder:
+        if folder is None:
+            raise in_flight()
+        await asyncio.to_thread(keep_list, parts.settings, file_id, emails, fates)  # for its downloads
+        try:
+            return await _submit(parts, file, fates, parts.settings.batch_size)
+        except Problem:
+            await asyncio.to_thread(erase_folders, parts.settings, file_id)
+            raise
 
 
 async def submit_single(parts: Parts, caller: Caller, file_id: str, email: str, *, put_off: float | None) -> Document:

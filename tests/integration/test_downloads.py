@@ -19,7 +19,7 @@ from gateway.collections import FILES
 from gateway.downloads.cells import APPENDED
 from gateway.downloads.routes import router as downloads
 from gateway.uploads.folder import erase_folders
-from gateway.uploads.keep_list import keep_list
+from gateway.uploads.keep_list import LIST_TABLE, keep_list
 from gateway.uploads.plan import assign_fates, plan_batches
 from gateway.uploads.routes import router as uploads
 from shared.documents import Change
@@ -244,8 +244,8 @@ async def test_lists_of_an_archive_are_laid_below_each_other(gateway: ListGatewa
 async def test_a_list_that_came_as_json_downloads_like_an_upload(gateway: ListGateway) -> None:
     emails = ["ann@b.example.com", "broken", "ANN@b.example.com", "no@b.example.com", ""]
     fates = assign_fates(enumerate(emails, 1))
-    table = await asyncio.to_thread(keep_list, gateway.settings, "f1", emails, fates)
-    file = {"_id": "f1", "orgId": ORG, "filename": "list", "status": "receiving", "totalEmails": 5, "table": table}
+    await asyncio.to_thread(keep_list, gateway.settings, "f1", emails, fates)
+    file = {"_id": "f1", "orgId": ORG, "filename": "list", "status": "receiving", "totalEmails": 5, "table": LIST_TABLE}
     await gateway.documents.insert(FILES, file)
     await store_batches(gateway.documents, "f1", ORG, plan_batches(sorted(fates.unique), 100), fates.malformed)
     await accept_file(gateway.parts, "f1", 2)
