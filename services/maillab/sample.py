@@ -69,6 +69,7 @@ class Site:
     dns: dict[str, Any] | None = None
     address_of: dict[str, str] = field(default_factory=dict)
     expect: tuple[str, str] | None = None
+    accepted_as: tuple[str, str] | None = None
     listed: list[str] = field(default_factory=list)  # local parts, whatever the rule for them says
 
 
@@ -114,11 +115,12 @@ def expected(email: str) -> Verdict:
     if site.expect is not None:
         return Verdict(*site.expect)
     local = address.local.lower()
-    if local in site.listed:
-        return Verdict("valid", "accepted")
+    kind = "known" if local in site.listed else kind_of(local, "names")
+    if kind in ("known", "grey") and site.accepted_as is not None:
+        return Verdict(*site.accepted_as)
     if local in ROLES:
         return Verdict("risky", "role_account")
-    return Verdict(*KIND_VERDICTS[kind_of(local, "names")])
+    return Verdict(*KIND_VERDICTS[kind])
 
 
 def write_sample(path: Path) -> int:
