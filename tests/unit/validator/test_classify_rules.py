@@ -85,6 +85,26 @@ def test_without_words_the_status_decides(status, expected):
     assert classify(550, status).cls is expected
 
 
+@pytest.mark.parametrize("status", ["5.1.1", "5.1.2", "5.2.1", "5.4.4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No SMTP service here",
+        "Remitente desconocido",
+        "No MX record found for your domain",
+        "We do not accept mail to this domain from your host",
+        "greylisted, try again later",
+        "see http://www.openspf.org/Why",
+        "Rate limit exceeded",
+        "Client certificate is invalid",
+        "System incorrectly configured",
+        "203.0.113.5 has sent to too many recipients",
+    ],
+)
+def test_a_mailbox_status_is_not_believed_against_words_about_somebody_else(status, text):
+    assert classify(550, f"{status} <joe@corp.test>: {text}").cls not in PERMANENT | {ReplyClass.RELAY_DENIED}
+
+
 def test_every_rule_has_an_id_of_its_own_and_a_source():
     known = rules()
     assert len({rule.id for rule in known}) == len(known)
