@@ -14,11 +14,11 @@ can be taken is a leftover, also when several gateways share the directory.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from shared.settings import Settings
@@ -38,7 +38,7 @@ def export_folder(settings: Settings, file_id: str) -> Path:
     return settings.data_dir / "exports" / file_id
 
 
-@contextmanager
+@contextlib.contextmanager
 def receiving(settings: Settings, file_id: str) -> Iterator[Path | None]:
     """Hold the file's lock. Gives the (existing or future) path of its folder, or None when somebody else holds it."""
     path = uploads_dir(settings) / (file_id + LOCK_SUFFIX)
@@ -61,4 +61,5 @@ def receiving(settings: Settings, file_id: str) -> Iterator[Path | None]:
 def erase_folders(settings: Settings, file_id: str) -> None:
     """Remove everything about a file from the disk: upload, plan, exports. Repeatable. Raises OSError."""
     for folder in (upload_folder(settings, file_id), export_folder(settings, file_id)):
-        shutil.rmtree(folder, ignore_errors=not folder.exists())
+        with contextlib.suppress(FileNotFoundError):  # not there, or gone while somebody else removes it
+            shutil.rmtree(folder)

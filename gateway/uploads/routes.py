@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ from gateway.uploads.receive import receive_upload
 from gateway.uploads.submit import Upload, submit, summary_for_uploader
 
 router = APIRouter(tags=["files"])
+
+DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -73,4 +76,6 @@ async def upload_file(
             finally:
                 await asyncio.to_thread(erase_folders, parts.settings, spool_id)
     except OSError as error:
-        raise disk_full() from error
+        if error.errno in DISK_TROUBLE:
+            raise disk_full() from error
+        raise

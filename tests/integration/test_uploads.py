@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import resource
+import shutil
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
@@ -12,9 +14,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.accounts.caller import Caller
+from gateway.batches.store import receiving_file, store_batches
+from gateway.collections import FILES
+from gateway.files.change import start
+from gateway.problem import Problem
 from gateway.uploads.folder import receiving
+from gateway.uploads.plan import PlannedBatch
+from gateway.uploads.receive import Received
 from gateway.uploads.routes import router
-from gateway.uploads.submit import sweep_leftovers
+from gateway.uploads.submit import Upload, submit, sweep_leftovers
 from tests.integration.list_gateway import ORG, ListGateway
 
 LIMIT = 700_000
@@ -310,3 +319,65 @@ async def test_folders_that_nobody_receives_are_swept(gateway: ListGateway) -> N
         assert await gateway.on_disk() == sorted([kept, "living", "living.lock"])
     assert await sweep_leftovers(gateway.parts) == 1
     assert await gateway.on_disk() == [kept]
+
+
+async def test_a_disk_that_takes_no_more_is_507_and_nothing_is_left(gateway: ListGateway) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, hard))  # writing further fails as on a full disk
+    try:
+        answer = await gateway.upload(b"email\n" + b"a@x.de\n" * 95_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
+    assert "retry-after" in answer.headers
+    assert await nothing_is_left(gateway)
+
+
+async def test_a_list_can_be_looked_at_before_it_is_paid_for(gateway: ListGateway) -> None:
+    files = {"file": ("a.csv", b"email\na@x.de\nb@x.de\nbroken\n")}
+    answer = await gateway.client.post("/api/v1/files", files=files, params={"start": "false"})
+    body = answer.json()
+    assert (answer.status_code, body["status"], body["creditsReserved"], body["cost"]) == (202, "ready", 0, 2)
+    assert (await gateway.ledger.balance(ORG)).reserved == 0
+    assert await gateway.batches(body["fileId"]) == []
+    file = (await gateway.files())[0]
+    assert (await start(gateway.parts, file))["status"] == "queued"
+    assert (await gateway.ledger.balance(ORG)).reserved == 2
+    assert [batch["status"] for batch in await gateway.batches(body["fileId"])] == ["pending", "done"]
+
+
+async def test_a_crash_between_hold_and_batches_is_taken_up_by_the_same_key(gateway: ListGateway) -> None:
+    file_id, content = "f" * 32, b"email\na@x.de\nb@y.de\n"
+    left = receiving_file(
+        file_id, ORG, kind="upload", filename="a.csv", created_at=1.0, total=2, unique=2, duplicates=0, malformed=0
+    )
+    await gateway.documents.insert(FILES, left)
+    await gateway.ledger.hold(ORG, file_id, 2)
+    batch = PlannedBatch(1, ["old@x.de"], [9])
+    await store_batches(gateway.documents, file_id, ORG, [batch])
+    first = await submit(gateway.parts, CALLER, file_id, spooled(gateway, content))
+    again = await submit(gateway.parts, CALLER, file_id, spooled(gateway, content))
+    assert first["status"] == again["status"] == "queued"
+    assert sorted(row for one in await gateway.batches(file_id) for row in one["rows"]) == [2, 3]
+    assert (await gateway.ledger.balance(ORG)).reserved == 2
+
+
+async def test_a_hold_that_was_given_back_is_not_taken_for_a_new_one(gateway: ListGateway) -> None:
+    file_id = "e" * 32
+    await gateway.ledger.hold(ORG, file_id, 1)
+    await gateway.ledger.release(ORG, file_id)
+    with pytest.raises(Problem) as caught:
+        await submit(gateway.parts, CALLER, file_id, spooled(gateway, b"email\na@x.de\n"))
+    assert caught.value.status == 409
+    assert await nothing_is_left(gateway)
+
+
+CALLER = Caller(ORG, "dev", frozenset())
+
+
+def spooled(gateway: ListGateway, content: bytes) -> Upload:
+    spool = gateway.settings.data_dir / "uploads" / "spool"
+    shutil.rmtree(spool, ignore_errors=True)
+    spool.mkdir(parents=True)
+    (spool / "upload").write_bytes(content)
+    return Upload(spool, Received("a.csv", len(content), b""))
