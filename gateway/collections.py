@@ -46,8 +46,8 @@ BATCHES = Collection(
     ),
 )
 
-# Append-only, never changed: {_id: "{kind}:{cause}", orgId, kind, credits, amount (change of the balance), reserved
-# (change of what is held), fileId, cause, at}
+# Append-only, never changed: {_id: "{kind}:{cause}" (a single charge: "charge:{cause}"), orgId, kind, credits,
+#  amount (change of the balance), reserved (change of what is held), fileId, cause, at}
 CREDIT_ENTRIES = Collection("CreditEntries", indexed=("orgId", "at"), indexes=(("orgId", "at"),))
 # {_id: orgId, balance, reserved, available: balance - reserved, holds: {fileId: n}, version, epoch,
 #  recent: [movement ids], outbox: [{entries: [of a movement, not yet certainly in CREDIT_ENTRIES]}]}

@@ -125,6 +125,7 @@ class Ledger:
             return
         _check_amount(amount)
         entry = self._entry("capture", cause, org_id, moved=amount, amount=-amount)
+        entry["_id"] = f"charge:{cause}"  # apart from the captures of holds, whatever the cause is called
         await self._move(org_id, _Movement(entry["_id"], (entry,), needs=amount))
 
     # --- filling ---
@@ -284,7 +285,7 @@ class Ledger:
     async def _record(self, org_id: str, movement: _Movement) -> None:
         inserted = await self._documents.insert_many(CREDIT_ENTRIES, movement.entries)
         if inserted != len(movement.entries):
-            log.info("entries_copied_by_another", org_id=org_id, movement=movement.id)
+            log.debug("entries_copied_by_another", org_id=org_id, movement=movement.id)
 
     async def _account(self, org_id: str) -> Document:
         account = await self._documents.get(CREDIT_ACCOUNTS, org_id)

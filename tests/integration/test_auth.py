@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,11 +18,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.accounts.bootstrap import bootstrap
 from gateway.accounts.caller import DEFAULT_ORG
 from gateway.accounts.jwks import AGAIN, FRESH, STALE
-from gateway.collections import API_KEYS
+from gateway.collections import ALL, API_KEYS
+from shared.documents.mongodb import MongoDocuments
 from shared.errors import SettingsError
 from tests.integration.account_gateway import KEY, AccountGateway
 from tests.integration.sign_in_provider import SignInProvider, new_key
-from tests.servers import ValkeyServer
+from tests.servers import MongoServer, ValkeyServer
 
 NOW = int(time.time())
 SECRET = "a secret that self-hosters share with their own sign-in"
@@ -468,3 +470,26 @@ async def test_the_ledger_explains_every_movement_newest_first_in_pages(gateway:
     balance = (await gateway.get("/api/v1/credits")).json()
     assert balance == {"balance": 880, "reserved": 0, "available": 880}
     assert sum(item["amount"] for item in items) == balance["balance"]
+
+
+@pytest.mark.mongodb
+async def test_all_of_it_works_on_mongodb_too(
+    mongo: MongoServer, valkey: ValkeyServer, tmp_path: Path, provider: SignInProvider
+) -> None:
+    settings = {**provider.settings(), "bootstrap_credits": 1_000}
+    async with (
+        MongoDocuments(mongo.url_of("t" + secrets.token_hex(6)), ALL) as documents,
+        AccountGateway(tmp_path, valkey.url, documents=documents, **settings) as gateway,
+    ):
+        await bootstrap(gateway.parts)
+        made = await gateway.make_key()
+        assert (await gateway.get("/api/v1/credits", made["key"])).json()["balance"] == 1_000
+        assert (await gateway.ask("DELETE", f"/api/v1/api-keys/{made['id']}")).status_code == 204
+        assert (await gateway.get("/whoami", made["key"])).status_code == 401
+        ann = provider.token()
+        assert (await gateway.get("/whoami", ann)).json()["role"] == "owner"
+        assert (await gateway.post("/api/v1/members", ann, json={"userId": "mia"})).status_code == 201
+        assert (await gateway.ask("PATCH", "/api/v1/members/user_ann", ann, json={"role": "viewer"})).status_code == 409
+        assert (await gateway.ask("DELETE", "/api/v1/members/mia", ann)).status_code == 204
+        pages = [await gateway.get(f"/api/v1/{path}", params={"limit": 1}) for path in ("credits/ledger", "audit-log")]
+        assert [page.json()["items"][0].get("kind") for page in pages] == ["grant", None]

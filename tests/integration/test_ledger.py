@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.collections import CREDIT_ACCOUNTS, CREDIT_ENTRIES, ORGANISATIONS
+from gateway.collections import ALL, CREDIT_ACCOUNTS, CREDIT_ENTRIES, ORGANISATIONS
 from gateway.credits.check import recompute, recompute_all
 from gateway.credits.ledger import Balance, Ledger
 from gateway.problem import Problem
@@ -81,3 +82,63 @@ async def test_a_hundred_repeats_of_one_paid_session_credit_it_once(clients: lis
     assert await gateways[0].balance(ORG) == Balance(1_000, 0, 1_000)
     checks = [check async for check in recompute_all(clients[1], gateways[1])]
     assert [(check.org_id, check.differences) for check in checks] == [(ORG, ())]
+
+
+# A gateway that moves credits until it is killed, and says after each round how many it began.
+BUSY = """
+import asyncio, itertools, sys, time
+from pathlib import Path
+from gateway.collections import ALL
+from gateway.credits.ledger import Ledger
+from shared.documents.sqlite import SqliteDocuments
+
+async def main(path, life):
+    async with SqliteDocuments(Path(path), ALL) as documents:
+        ledger = Ledger(documents, time.time)
+        await ledger.sweep()
+        for number in itertools.count():
+            print(number, flush=True)
+            file = f"life{life}-{number}"
+            await ledger.grant("org_one", 100, file)
+            await asyncio.gather(
+                ledger.hold("org_one", file, 60), ledger.charge("org_one", 3, file), ledger.refund("org_one", 1, file)
+            )
+            await asyncio.gather(ledger.settle("org_one", file, 50), ledger.settle("org_one", file, 50))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_whenever_a_gateway_is_killed_the_balance_follows_from_the_entries(tmp_path: Path) -> None:
+    path = tmp_path / "documents.db"
+    for life in range(4):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            BUSY,
+            str(path),
+            str(life),
+            cwd=Path(__file__).parents[2],
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        for _ in range(10 + 3 * life):
+            await process.stdout.readline()
+        process.kill()
+        await process.communicate()
+        async with SqliteDocuments(path, ALL) as documents:
+            ledger = Ledger(documents, time.time)
+            check = await recompute(documents, ledger, ORG)
+            assert check.differences == ()
+            for number in range(10 + 3 * life):  # what the dead one may have left half done is done again, once
+                file_id = f"life{life}-{number}"
+                await ledger.grant(ORG, 100, file_id)
+                await ledger.charge(ORG, 3, file_id)
+                await ledger.refund(ORG, 1, file_id)
+                await ledger.hold(ORG, file_id, 60)
+                await ledger.settle(ORG, file_id, 50)
+    rounds = sum(10 + 3 * life for life in range(4))
+    async with SqliteDocuments(path, ALL) as documents:
+        final = await recompute(documents, Ledger(documents, time.time), ORG)
+    assert final.differences == ()
+    assert final.account.balance >= rounds * 46

@@ -118,6 +118,17 @@ async def test_a_charge_takes_at_once_once_and_only_what_is_there(ledger: Ledger
     await ledger.charge(ORG, 0, "single:c")
 
 
+async def test_one_cause_may_have_a_movement_of_every_kind(ledger: Ledger, documents: Documents) -> None:
+    await ledger.grant(ORG, 100, "x")
+    await ledger.purchase(ORG, 100, "x")
+    await ledger.refund(ORG, 10, "x")
+    await ledger.adjust(ORG, 1, "x")
+    await ledger.charge(ORG, 7, "x")
+    await ledger.hold(ORG, "x", 50)
+    await ledger.settle(ORG, "x", 20)
+    assert await agrees(documents) == Balance(164, 0, 164)
+
+
 async def test_refunds_and_purchases_reach_the_same_balance_in_any_order(ledger: Ledger) -> None:
     await ledger.refund(ORG, 1_000, "stripe:re_1")
     with pytest.raises(Problem, match="0 are available"):
