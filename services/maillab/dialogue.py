@@ -262,6 +262,7 @@ class Dialogue(asyncio.Protocol):
                 self._manners.complain(f"MAIL with {name}, which was not offered")
                 return b"555 5.5.4 Unsupported option\r\n"
             self.utf8 |= name == "SMTPUTF8"
+        self.character.look_around()
         answer = self.character.mail(self, found[1].decode("utf-8", "replace"))
         if (answer if isinstance(answer, bytes) else answer.data)[:1] == b"2":
             self.sender = found[1].decode("utf-8", "replace")

@@ -58,6 +58,8 @@ def build(world: World, name: str, kind: int, step: int) -> WireAnswer:
         following = world.domains.get(domain.cname)
         if following is None:
             return WireAnswer(RCODES["NXDOMAIN"], len(records), 1, b"".join(records) + _soa())
+        if "*" in following.rcode:
+            return WireAnswer(RCODES.get(following.rcode["*"], RCODES["SERVFAIL"]), len(records), 0, b"".join(records))
         domain = following
     records += [owner + record for record in _records_of(domain, kind, step, from_question=owner is QUESTION_NAME)]
     if not records:

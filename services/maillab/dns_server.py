@@ -1,7 +1,7 @@
 """The lab's authoritative DNS server, UDP and TCP on one port. It answers for every name there is.
 
-A question that was asked before costs one dictionary look-up: the answer is kept in wire form until the world changes.
-Only names with tricks, flips or a failure that passes are worked out each time.
+A UDP message that came before, but for its id, costs one dictionary look-up: the reply is kept in wire form until the
+world changes. Only names with tricks, flips or a failure that passes are worked out each time.
 """
 
 from __future__ import annotations
@@ -29,40 +29,51 @@ class Answers:
         self._world = world
         self._log = log
         self._clock = clock
-        self._kept: dict[bytes, WireAnswer] = {}
-        self._steps: dict[bytes, int] = {}
+        self._replies: dict[bytes, tuple[bytes, bytes, str]] = {}  # by UDP message less its id: reply, name, type
+        self._steps: dict[tuple[str, int], int] = {}
         self._version = world.version
 
     def reply(self, message: bytes, *, tcp: bool) -> bytes | None:
         """None: say nothing (a message that is no question, or a name that is to time out)."""
+        if self._version != self._world.version or len(self._replies) > MAX_KEPT:
+            self._version = self._world.version
+            self._replies.clear()
+        known = None if tcp else self._replies.get(message[2:])
+        if known is not None:
+            reply, name, kind = known
+            self._log.asked(self._clock(), name, kind)
+            return message[:2] + reply
+        return self._read(message, tcp=tcp)
+
+    def _read(self, message: bytes, *, tcp: bool) -> bytes | None:
         if len(message) < 17 or message[2] & 0x80:
             return None
         end = _name_end(message)
         if end is None or message[4:6] != b"\0\1":
             return _error(message, "FORMERR")
         name, kind = message[12:end].lower(), int.from_bytes(message[end : end + 2], "big")
-        self._log.asked(self._clock(), name, TYPE_NAMES.get(kind, str(kind)))
-        key = name + message[end : end + 2]
-        found = self._kept.get(key) if self._version == self._world.version else None
-        if found is None:
-            return self._work_out(message, key, kind, end + 4, tcp=tcp)
-        return _message(message, end + 4, found, tcp=tcp)
+        type_name = TYPE_NAMES.get(kind, str(kind))
+        self._log.asked(self._clock(), name, type_name)
+        asked_for = _labels(name)
+        domain = self._world.domains.get(asked_for)
+        if domain is not None and _is_odd(domain):
+            return self._work_out(message, domain, kind, end + 4, tcp=tcp)
+        reply = _message(message, end + 4, build(self._world, asked_for, kind, 0), tcp=tcp)
+        if not tcp:
+            self._replies[message[2:]] = reply[2:], name, type_name
+        return reply
 
-    def _work_out(self, message: bytes, key: bytes, kind: int, end: int, *, tcp: bool) -> bytes | None:
-        if self._version != self._world.version or len(self._kept) > MAX_KEPT:
-            self._kept.clear()
-            self._version = self._world.version
-        name = _labels(key[:-2])
-        domain = self._world.domains.get(name)
+    def _work_out(self, message: bytes, domain: Domain, kind: int, end: int, *, tcp: bool) -> bytes | None:
+        """The answer of a name that does not always say the same."""
+        key = domain.name, kind
         step = self._steps.get(key, 0)
-        if domain is None or not _is_odd(domain):
-            found = self._kept[key] = build(self._world, name, kind, step)
-            return _message(message, end, found, tcp=tcp)
         self._steps[key] = step + 1
         rcode = domain.rcode.get(TYPE_NAMES.get(kind, ""), domain.rcode.get("*"))
         if rcode is not None and (domain.rcode_times is None or step < domain.rcode_times):
             return None if rcode == "timeout" else _error(message, rcode)
-        return _tricked(domain, _message(message, end, build(self._world, name, kind, step), tcp=tcp), end, tcp=tcp)
+        return _tricked(
+            domain, _message(message, end, build(self._world, domain.name, kind, step), tcp=tcp), end, tcp=tcp
+        )
 
 
 def _is_odd(domain: Domain) -> bool:

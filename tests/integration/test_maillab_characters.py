@@ -77,6 +77,13 @@ async def test_mail_for_a_domain_that_dns_leads_elsewhere_is_relaying():
         assert (await client.ask("RCPT TO:<ann@elsewhere.test>")).startswith("554 5.7.1")
 
 
+async def test_a_domain_that_moves_away_is_relaying_from_the_next_transaction_on():
+    async with lab_with("accepts_rejects") as lab:
+        assert codes(await asked(lab, "ann")) == ["250"]
+        lab.world.domain("x.test", mx=[(10, "mx.elsewhere.test")])
+        assert codes(await asked(lab, "ann")) == ["554"]
+
+
 async def test_a_scripted_mailbox_gives_its_replies_in_turn_and_the_last_for_ever():
     async with lab_with("accepts_rejects") as lab:
         lab.world.mailbox("odd@x.test", ["451 4.7.1 Wait", "550-5.1.1 gone\n550 5.1.1 for good", "250 2.1.5 Ok"])

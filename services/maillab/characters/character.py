@@ -52,6 +52,7 @@ class Character:
             if text is not None:
                 self._templates[kind] = wire(text.replace("%", "%%").replace("{a}", "%(a)b").replace("{d}", "%(d)b"))
         self._serves: set[str] = set()
+        self._version = lab.world.version
         self._quick_domains: set[bytes] = set()
         self._quick_stems: dict[bytes, tuple[bytes, bytes]] = {}
         steady = type(self).rcpt is Character.rcpt and type(self).judge is Character.judge
@@ -146,6 +147,13 @@ class Character:
         if now < opens or opens == now + wait:
             return text or self.say("grey", address)
         return self.say("known", address)
+
+    def look_around(self) -> None:
+        """Forget which domains are served here when DNS has changed."""
+        if self._version != self.lab.world.version:
+            self._version = self.lab.world.version
+            self._serves.clear()
+            self._quick_domains.clear()
 
     def _learn(self, domain: str) -> bool:
         served = self.lab.world.serves(self.host, domain)

@@ -57,6 +57,17 @@ def test_an_answer_is_kept_until_the_world_changes():
     assert ask(answers, "a.test", "A").rcode() == dns.rcode.SERVFAIL
 
 
+def test_an_alias_of_a_failing_name_fails_with_it():
+    world = World()
+    world.domain("alias.test", cname="bad.test")
+    world.domain("bad.test", rcode="SERVFAIL")
+    world.domain("to-silence.test", cname="silent.test")
+    world.domain("silent.test", rcode="timeout")
+    answers = answers_of(world)
+    assert ask(answers, "alias.test", "MX").rcode() == dns.rcode.SERVFAIL
+    assert ask(answers, "to-silence.test", "MX").rcode() == dns.rcode.SERVFAIL
+
+
 def test_more_mx_than_a_message_holds_are_cut_at_its_end():
     world = World()
     world.domain("vast.test", mx=[(1, f"mail-exchanger-{n:05}.vast.test") for n in range(5_000)])
