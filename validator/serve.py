@@ -40,13 +40,13 @@ QUIT_SECONDS = 5.0  # for the sessions that linger when the worker has drained
 @dataclass(frozen=True)
 class RunningValidator:
     preflight: Preflight
-    died: asyncio.Future[None]  # carries the error of a loop that ended unasked
+    died: asyncio.Future[Any]  # carries the error of a loop that ended unasked
 
     async def until(self, stop: asyncio.Event) -> None:
         """Return when `stop` is set; raise when a loop died before."""
-        stopping = asyncio.ensure_future(stop.wait())
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         try:
-            await asyncio.wait([stopping, asyncio.ensure_future(self.died)], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopping, self.died}, return_when=asyncio.FIRST_COMPLETED)
             if self.died.done():
                 await self.died
         finally:
@@ -111,8 +111,8 @@ async def running_validator(
 @contextlib.asynccontextmanager
 async def _loops(
     worker: Worker, progress: ProgressReporter, preflight: Preflight
-) -> AsyncIterator[asyncio.Future[None]]:
-    died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+) -> AsyncIterator[asyncio.Future[Any]]:
+    died: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     working = asyncio.create_task(worker.run(), name="worker")
     others = [
         asyncio.create_task(progress.run(), name="progress"),

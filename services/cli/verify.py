@@ -98,8 +98,6 @@ async def _gateway(settings: Settings, request: Request, console: Console) -> As
             update={"data_dir": Path(folder), "host": "127.0.0.1", "port": 0, "requests_per_minute": 0}
         )
         async with standalone(own) as system, Client(system.url, system.api_key) as client:
-            if system.warning:
-                console.print(f"[yellow]{system.warning}[/yellow]")
             yield client
 
 
