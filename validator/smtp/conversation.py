@@ -45,7 +45,7 @@ class Conversation:
         self._host = host
         self._address = address
         self._helo = helo
-        self._mail_from = mail_from
+        self._mail_from = f"<{mail_from}>"
         self._pace = pace
         self.asked = 0  # recipients answered in this session
         self.refused = 0

@@ -39,6 +39,7 @@ log = get_log("validator.smtp")
 
 LINGER: Final = 0.15  # seconds a session waits for more, at hosts where more used to come
 REST: Final = 1.0  # seconds in which newcomers get the answer of those before; longer memory is the breaker's
+FAULT_PAUSE: Final = 1.0  # seconds before the next session after one that a fault of ours ended
 SHARE: Final = SESSION // 2  # recipients waiting for each session before another one is worth its connection
 MAX_DROPS: Final = 6  # sessions that may break with a recipient unanswered
 
@@ -162,6 +163,8 @@ class MailHost:
             # A fault of ours: the recipients in the session are put off at the deadline of their batch.
             SESSIONS.labels("fault").inc()
             log.error("session_fault", error=type(error).__name__, exc_info=error)
+            self._loop.call_later(FAULT_PAUSE, self._spawn)
+            return
         if not self._sessions:
             self._slots_now = self._slots
         self._spawn()
@@ -228,7 +231,7 @@ class MailHost:
                 host=self.name,
                 address=address,
                 helo=self._terms.identity.helo,
-                mail_from=f"<{self._terms.identity.mail_from}>",
+                mail_from=self._terms.identity.mail_from,
                 pace=self._pace,
             )
             try:

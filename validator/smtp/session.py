@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -55,7 +58,7 @@ class Session(SMTPProtocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: Timeouts) -> None:
         super().__init__(loop=loop)
         self.timeouts = timeouts
-        self.extensions: dict[str, str] = {}
+        self.extensions: Mapping[str, str] = {}
         self.broken: Outcome | None = None  # why there is nothing more to be had
         self.desync = False  # more replies than commands: which reply belonged to what is not known
         self.goodbye: Reply | None = None  # a 421 out of turn
@@ -88,7 +91,7 @@ class Session(SMTPProtocol):
         """EHLO, or HELO where that is not known. Sets `extensions`."""
         reply = await self.command(f"EHLO {helo}")
         if reply is not None and reply.code == 250:
-            self.extensions = parse_esmtp_extensions("\n".join(reply.lines))[0]
+            self.extensions = _read_extensions(reply.lines)
         elif reply is not None and reply.code in _EHLO_NOT_KNOWN:
             self.extensions = {}
             reply = await self.command(f"HELO {helo}")
@@ -154,6 +157,10 @@ class Session(SMTPProtocol):
             self.transport.close()
 
     # --- what the transport calls ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._response_waiter = None  # of the replaced reader
 
     def data_received(self, data: bytes) -> None:
         replies = self._reader.feed(data)
@@ -243,6 +250,12 @@ class Session(SMTPProtocol):
             self._alarm = None
         else:
             self._alarm = self._loop.call_at(due, self._watch)
+
+
+@lru_cache(maxsize=4_096)
+def _read_extensions(lines: tuple[str, ...]) -> Mapping[str, str]:
+    """By lower-case keyword (RFC 5321 section 4.1.1.1); a host says the same in every session."""
+    return MappingProxyType(parse_esmtp_extensions("\n".join(lines))[0])
 
 
 def _first(replies: list[Reply]) -> Reply | None:
