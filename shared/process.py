@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,10 @@ from shared.errors import MailvetError, ServerUnreachable, SettingsError
 
 EXIT_OK = 0
 EXIT_SETTING = 2  # a setting is wrong or a server we need is unreachable
+
+# A batch's results are thousands of small objects that live for milliseconds and never form cycles; with Python's own
+# thresholds the collector walks them again and again and takes half of the processor time of recording them.
+GC_THRESHOLDS = (50_000, 20, 50)
 
 Main = Callable[[asyncio.Event], Awaitable[int | None]]
 
@@ -47,6 +52,7 @@ def run_process(main: Main) -> int:
     A wrong setting or a server that is unreachable at start is one line on stderr and exit code 2; any other error is a
     bug and keeps its traceback.
     """
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         return uvloop.run(_until_signalled(main))
     except Exception as error:

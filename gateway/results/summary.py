@@ -26,37 +26,29 @@ def empty_summary() -> Summary:
 
 
 def summarise(results: Iterable[Mapping[str, Any]]) -> Summary:
-    """Counts of these results (JSON objects as stored)."""
-    statuses = [0, 0, 0, 0]
-    billable = 0
-    reasons: dict[str, int] = {}
+    """Counts of these results (JSON objects as stored). Raises KeyError where one has no status we know.
+
+    Runs once for every address there is: a dict look-up or two each, the rest per distinct outcome.
+    """
+    outcomes: dict[tuple[str, str], int] = {}
     domains: dict[str, list[int]] = {}
     for result in results:
-        status, reason = result["status"], result["reason"]
-        at = _AT[status]
-        statuses[at] += 1
-        billable += is_billable(status, reason)
-        reasons[reason] = reasons.get(reason, 0) + 1
-        domain = domain_of(result)
-        if domain:
-            counts = domains.get(domain)
-            if counts is None:
-                counts = domains[domain] = [0, 0, 0, 0]
-            counts[at] += 1
-    return {
-        **dict(zip(STATUSES, statuses, strict=True)),
-        "billable": billable,
-        "reasons": reasons,
-        "domains": [[domain, *counts] for domain, counts in domains.items()],
-    }
-
-
-def domain_of(result: Mapping[str, Any]) -> str:
-    """The domain in its normal form; empty for what is no address."""
-    normalized = result["normalized"]
-    if not normalized:
-        return "" if result["reason"] == "invalid_syntax" else str(result["email"]).rpartition("@")[2].lower()
-    return str(normalized).rpartition("@")[2]
+        outcome = status, reason = result["status"], result["reason"]
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        domain = (result["normalized"] or result["email"]).rpartition("@")[2]
+        counts = domains.get(domain)
+        if counts is None:
+            if reason == "invalid_syntax":  # there is no domain
+                continue
+            counts = domains[domain] = [0, 0, 0, 0]
+        counts[_AT[status]] += 1
+    summary = empty_summary()
+    for (status, reason), count in outcomes.items():
+        summary[STATUSES[_AT[status]]] += count
+        summary["billable"] += count * is_billable(status, reason)
+        summary["reasons"][reason] = summary["reasons"].get(reason, 0) + count
+    summary["domains"] = [[domain, *counts] for domain, counts in domains.items()]
+    return summary
 
 
 @dataclass(slots=True)
@@ -108,3 +100,22 @@ class Totals:
             "reasons": {reason: count for reason, count in sorted(self.reasons.items()) if count},
             "domains": [[domain, *self.domains[domain]] for domain in self._largest(TOP_DOMAINS)],
         }
+
+    def summary(self) -> Summary:
+        """What a batch's document keeps: everything, domains included."""
+        return {
+            **{status: getattr(self, status) for status in STATUSES},
+            "billable": self.billable,
+            "reasons": self.reasons,
+            "domains": [[domain, *counts] for domain, counts in self.domains.items()],
+        }
+
+
+def add_up(before: Summary, more: Summary) -> Summary:
+    """The summary of a batch that got more results."""
+    if not any(before[status] for status in STATUSES):
+        return more
+    totals = Totals()
+    totals.add(before)
+    totals.add(more)
+    return totals.summary()

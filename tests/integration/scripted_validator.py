@@ -10,6 +10,7 @@ import asyncio
 from contextlib import suppress
 from typing import Self
 
+from gateway.results.record import Arrived, decode_results
 from shared.broker import Broker
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.topology import RESULTS, WORK
@@ -59,6 +60,11 @@ def answer(work: WorkMessage) -> ResultMessage:
         results=results,
         put_off=put_off,
     )
+
+
+def arrived(work: WorkMessage) -> Arrived:
+    """The answer as the recorder reads it."""
+    return decode_results(answer(work).encode())
 
 
 class ScriptedValidator:

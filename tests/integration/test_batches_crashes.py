@@ -12,7 +12,7 @@ from gateway.batches.store import RECEIVING_LEASE
 from gateway.collections import BATCHES, FILES
 from shared.topology import RESULTS, WORK
 from tests.integration.machine_pieces import CREDITS, Pieces
-from tests.integration.scripted_validator import answer
+from tests.integration.scripted_validator import answer, arrived
 from tests.servers import ValkeyServer
 
 THIRTY = [f"ok{n}@a.example.com" for n in range(28)] + ["no@b.example.com", "dunno@b.example.com"]
@@ -29,7 +29,7 @@ async def run_to_the_end(pieces: Pieces, file_id: str, rounds: int = 20) -> None
     for _ in range(rounds):
         await pieces.machine.dispatcher.round()
         for work in await pieces.take():
-            await pieces.machine.recorder.record(answer(work))
+            await pieces.machine.recorder.record(arrived(work))
         await pieces.machine.tally.count(file_id)
         if (await pieces.file(file_id))["status"] in ("completed", "cancelled", "failed"):
             return
@@ -103,13 +103,13 @@ async def test_a_lost_confirm_sends_twice_and_counts_once(pieces: Pieces) -> Non
     first = await pieces.take()
     assert len(first) == 3
     assert await pieces.statuses("f") == ["pending"] * 3
-    assert await pieces.machine.recorder.record(answer(first[0]))  # of a batch that is pending again
+    assert await pieces.machine.recorder.record(arrived(first[0]))  # of a batch that is pending again
     assert await pieces.statuses("f") == ["done", "pending", "pending"]
     await pieces.machine.dispatcher.round()
     second = await pieces.take()
     assert len(second) == 2
     for work in [*second, *first]:
-        await pieces.machine.recorder.record(answer(work))
+        await pieces.machine.recorder.record(arrived(work))
     await pieces.machine.tally.count("f")
     await check_ended(pieces, "f", charged=29, results=30)
 
@@ -118,17 +118,17 @@ async def test_the_same_result_ten_times_is_one_result(pieces: Pieces) -> None:
     await pieces.add("f", ["later1@a.example.com", *THIRTY[:5]])
     await pieces.machine.dispatcher.round()
     [work] = await pieces.take()
-    recorded = [await pieces.machine.recorder.record(answer(work)) for _ in range(10)]
+    recorded = [await pieces.machine.recorder.record(arrived(work)) for _ in range(10)]
     assert recorded == [True] + [False] * 9
     [batch] = await pieces.batches("f")
     assert (batch["status"], batch["look"], batch["processedEmails"]) == ("pending", 1, 5)
     pieces.now += 60
     pieces.machine.dispatcher.wake("f")
     await pieces.machine.dispatcher.round()
-    assert not await pieces.machine.recorder.record(answer(work))  # of the look before
+    assert not await pieces.machine.recorder.record(arrived(work))  # of the look before
     [again] = await pieces.take()
     assert (again.emails, again.look, again.last_look) == (["later1@a.example.com"], 1, False)
-    assert await pieces.machine.recorder.record(answer(again))
+    assert await pieces.machine.recorder.record(arrived(again))
     await pieces.machine.tally.count("f")
     await check_ended(pieces, "f", charged=6, results=6)
 
@@ -137,7 +137,7 @@ async def test_killed_between_recording_and_counting(pieces: Pieces) -> None:
     await pieces.add("f", THIRTY)
     await pieces.machine.dispatcher.round()
     for work in await pieces.take():
-        await pieces.machine.recorder.record(answer(work))
+        await pieces.machine.recorder.record(arrived(work))
     pieces.restart()
     await pieces.machine.repair.at_start()
     for file_id in list(pieces.machine.tally._touched):
@@ -150,7 +150,7 @@ async def test_killed_while_settling(pieces: Pieces, step: str) -> None:
     await pieces.add("f", THIRTY)
     await pieces.machine.dispatcher.round()
     for work in await pieces.take():
-        await pieces.machine.recorder.record(answer(work))
+        await pieces.machine.recorder.record(arrived(work))
     finisher = pieces.machine.finisher
     decided = await finisher._decide("f", "completed")
     assert decided is not None
@@ -202,7 +202,7 @@ async def test_a_message_overtaken_by_a_later_one_was_lost(pieces: Pieces) -> No
     overtaking, *_ = await pieces.take()
     await pieces.broker.publish(WORK, overtaking.encode(), "something still waits")
     pieces.now += 900
-    await pieces.machine.recorder.record(answer(overtaking))
+    await pieces.machine.recorder.record(arrived(overtaking))
     await pieces.machine.repair.sweep()
     [batch] = await pieces.batches("f")
     assert (batch["status"], batch["attempt"], batch["lost"]) == ("pending", lost.attempt, 1)
@@ -231,7 +231,7 @@ async def test_two_gateways_send_each_batch_once_and_finish_once(pieces: Pieces)
     works = await pieces.take()
     assert len({work.batch_id for work in works}) == len(works) == 20
     for work in works:
-        await asyncio.gather(pieces.machine.recorder.record(answer(work)), other.recorder.record(answer(work)))
+        await asyncio.gather(pieces.machine.recorder.record(arrived(work)), other.recorder.record(arrived(work)))
     await asyncio.gather(pieces.machine.tally.count("f"), other.tally.count("f"))
     await check_ended(pieces, "f", charged=200, results=200)
 
@@ -253,10 +253,10 @@ async def test_results_of_an_erased_file_are_dropped(pieces: Pieces) -> None:
     await pieces.add("f", THIRTY)
     await pieces.machine.dispatcher.round()
     works = await pieces.take()
-    await pieces.machine.recorder.record(answer(works[0]))
+    await pieces.machine.recorder.record(arrived(works[0]))
     await pieces.machine.eraser.erase(await pieces.file("f"))
     for work in works:
-        assert not await pieces.machine.recorder.record(answer(work))
+        assert not await pieces.machine.recorder.record(arrived(work))
     file = await pieces.file("f")
     assert (file["status"], file["processed"], file["eraseState"]) == ("cancelled", 10, "done")
     assert await pieces.documents.count(BATCHES, {"fileId": "f"}) == 0
@@ -297,7 +297,7 @@ async def test_batches_that_are_missing_end_the_file_as_failed(pieces: Pieces) -
     await pieces.machine.dispatcher.round()
     works = await pieces.take()
     for work in works[1:]:
-        await pieces.machine.recorder.record(answer(work))
+        await pieces.machine.recorder.record(arrived(work))
     await pieces.documents.delete(BATCHES, works[0].batch_id)
     closed = await pieces.machine.finisher.complete("f")
     assert closed is not None
