@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from shared.settings import PREFIX
 
 DNS_PORT = 53
 SETTING = PREFIX + "DNS_NAMESERVERS"
+_ENTRY = re.compile(
+    r"\[(?P<bracketed>[^\]]+)\](?::(?P<port6>[0-9]{1,5}))?|(?P<plain>[^:\[]+)(?::(?P<port>[0-9]{1,5}))?|(?P<bare>[^\[]+)"
+)
 
 
 class NameServer(NamedTuple):
@@ -35,16 +39,14 @@ def name_servers(configured: Sequence[str]) -> tuple[NameServer, ...]:
 
 
 def _parse(entry: str) -> NameServer:
-    host, port = entry, ""
-    if entry.startswith("["):
-        host, _, port = entry[1:].partition("]")
-        port = port.removeprefix(":")
-    elif entry.count(":") == 1:
-        host, _, port = entry.partition(":")
+    found = _ENTRY.fullmatch(entry)
+    parts = found.groupdict() if found is not None else {}
+    host = parts.get("bracketed") or parts.get("plain") or parts.get("bare") or ""
     try:
         ip_address(host)
     except ValueError:
         raise SettingsError(SETTING, f"{entry!r} is not host[:port] with an IP address") from None
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    port = int(parts["port"] or parts["port6"] or DNS_PORT)
+    if not 0 < port < 65536:
         raise SettingsError(SETTING, f"{entry!r} has no valid port")
-    return NameServer(host, int(port) if port else DNS_PORT)
+    return NameServer(host, port)

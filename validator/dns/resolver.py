@@ -125,7 +125,7 @@ class Resolver:
         tried: list[tuple[int, str]] = []
         found: list[HostAddresses] = []
         for group in (ordered[:MAX_HOSTS], ordered[MAX_HOSTS:MAX_MX_NAMES]):
-            found += await asyncio.gather(*(self._host(name, budget) for _, name in group))
+            found += await self._hosts_of(group, budget)
             tried += group
             if any(host.usable for host in found):
                 break
@@ -133,6 +133,11 @@ class Resolver:
         if route.outcome is Outcome.NO_MAIL_HOST and len(names) > MAX_MX_NAMES:
             return self._failure("more MX hosts than are looked at", temporary=False, mx_names=names[:MAX_MX_NAMES])
         return route
+
+    async def _hosts_of(self, group: Sequence[tuple[int, str]], budget: Budget) -> list[HostAddresses]:
+        if len(group) == 1:  # nearly always; spares a task
+            return [await self._host(group[0][1], budget)]
+        return await asyncio.gather(*(self._host(name, budget) for _, name in group))
 
     async def _host(self, name: str, budget: Budget) -> HostAddresses:
         if is_ip_like(name):
@@ -153,9 +158,12 @@ class Resolver:
             return self._host_known(FAILED, failed=True, temporary=True, why="no reply in time")
 
     async def _find_host(self, name: str, budget: Budget) -> HostAddresses:
-        answers = await asyncio.gather(
-            look_up(self._exchange, name, wire.A, budget), look_up(self._exchange, name, wire.AAAA, budget)
-        )
+        over_ipv6 = asyncio.create_task(look_up(self._exchange, name, wire.AAAA, budget), name="dns-aaaa")
+        try:
+            answers = (await look_up(self._exchange, name, wire.A, budget), await over_ipv6)
+        except asyncio.CancelledError:
+            over_ipv6.cancel()
+            raise
         literals = [str(value) for answer in answers for value in answer.values]
         usable = tuple(literal for literal in literals if forbidden(literal, self._allow) is None)
         failures = [answer for answer in answers if answer.ending is Ending.FAILURE]

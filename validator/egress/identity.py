@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import zlib
+import hashlib
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import ClassVar, TypeVar
@@ -94,7 +94,11 @@ class Identity:
         address moves only its share of the domains. None: the system chooses.
         """
         sources = self._sources[ip_address(address).version]
-        return max(sources, key=lambda source: zlib.crc32(f"{mail_domain}|{source}".encode()), default=None)
+
+        def score(source: str) -> bytes:
+            return hashlib.blake2b(f"{mail_domain}|{source}".encode(), digest_size=8).digest()
+
+        return max(sources, key=score, default=None)
 
     async def connect(
         self, address: str, port: int, timeout: float, protocol_factory: Callable[[], P], *, mail_domain: str = ""
