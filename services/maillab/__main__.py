@@ -6,11 +6,12 @@ Prints one JSON line `{"dns", "smtp_port", "pid", "env"}` when it can be reached
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
 from pathlib import Path
+
+import uvloop
 
 from services.maillab.lab import Lab
 from services.maillab.serve import serve
@@ -32,7 +33,7 @@ def run() -> int:
     parser.add_argument("--rtt", type=float, default=0.0, help="simulated round trip time in seconds")
     told = parser.parse_args()
     try:
-        asyncio.run(
+        uvloop.run(
             serve(
                 port=told.port,
                 dns_port=told.dns_port,

@@ -28,8 +28,8 @@ PLAINTEXT = (b"EHLO", b"HELO", b"MAIL", b"RCPT", b"RSET")
 TLS_SECONDS = 10.0  # for a handshake
 FIVE = ord("5")
 SETTLE = 3  # passes of the event loop in which an older connection's end is still seen
-_RCPT = re.compile(rb'(?i)RCPT TO:\s*<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
-_MAIL = re.compile(rb'(?i)MAIL FROM:\s*<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
+_RCPT = re.compile(rb'(?i)RCPT TO:<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
+_MAIL = re.compile(rb'(?i)MAIL FROM:<((?:"(?:[^"\\]|\\.)*"@)?[^>]*)>(?: +(.*))?\Z')
 
 Then = Literal["go on", "close", "abort", "silence", "tls"]
 
@@ -63,7 +63,7 @@ class Dialogue(asyncio.Protocol):
         self.sender: str | None = None
         self.rcpts = 0  # RCPT commands so far
         self.rejects = 0  # refused ones
-        self.accepted = 0  # recipients of the open transaction that were not refused for good
+        self.accepted = 0  # recipients of the open transaction
         self.tls = False
         self.tls_failed = False  # 220 was said to STARTTLS and no TLS came of it
         self.utf8 = False  # the open transaction said SMTPUTF8
@@ -192,6 +192,7 @@ class Dialogue(asyncio.Protocol):
         self._answer(b"".join(said))
         if taken:
             self.rcpts += taken
+            self.accepted += taken - refused
             self._count(taken, refused)
 
     def _command(self, line: bytes) -> Answer:
@@ -278,12 +279,12 @@ class Dialogue(asyncio.Protocol):
         if self._near.is_watching:
             self._manners.rcpt(address)
         answer = self.character.rcpt(self, address)
-        refused = (answer if type(answer) is bytes else cast("Act", answer).data).startswith(b"5")
-        self._count(1, int(refused))
+        said = answer if type(answer) is bytes else cast("Act", answer).data
+        self.accepted += said.startswith(b"2")
+        self._count(1, int(said.startswith(b"5")))
         return answer
 
     def _count(self, asked: int, refused: int) -> None:
-        self.accepted += asked - refused
         self.session.rcpt_count += asked
         if refused:
             self.rejects += refused
