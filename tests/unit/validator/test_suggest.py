@@ -19,7 +19,9 @@ ENDINGS = {
     "gmailcom": "gmail.com", "hotmail.co.ik": "hotmail.co.uk", "yahoo.couk": "yahoo.co.uk", "comcast.ner": "comcast.net",
     "aol.con": "aol.com", "gmx.dee": "gmx.de", "gmial.con": "gmail.com", "comcat.net": "comcast.net",
     "bellsoth.net": "bellsouth.net", "sbcgloble.net": "sbcglobal.net", "wandoo.fr": "wanadoo.fr", "tonline.de": "t-online.de",
-    "outlook.fo": None, "yaho.fr": "yahoo.fr", "hotmial.co.uk": "hotmail.co.uk", "yahoo.com.bt": None,
+    "gmailc.om": "gmail.com", "gmai.lcom": "gmail.com", "aoll.com": "aol.com", "liive.com": "live.com", "yahoo.cco.uk": "yahoo.co.uk",
+    "comcastn.et": "comcast.net", "msn.ocm": "msn.com", "outlook.fo": None, "skyy.com": None, "mee.com": None, "att.com": None,
+    "yahoo.co.uz": None, "gmail.io": None, "at.net": None, "yaho.fr": "yahoo.fr", "hotmial.co.uk": "hotmail.co.uk", "yahoo.com.bt": None,
 }  # fmt: skip
 REAL = """
 email.com mail.com ymail.com hmail.com fmail.com qmail.com zmail.com gmail.de cloud.com hotelmail.com verizon.com
