@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     retention_days: int = Field(default=30, ge=1)
     public_url: str | None = None  # what users reach the gateway by; for Stripe's return addresses
     requests_per_minute: int = Field(default=6_000, ge=0)  # per API key; 0: no limit
+    trusted_proxies: CommaList = ()  # CIDRs of the proxies in front, whose X-Forwarded-For is believed
 
     # batches
     batch_size: int = Field(default=500, ge=1, le=5_000)
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
         "validator_urls",
         "dns_nameservers",
         "probe_allow_networks",
+        "trusted_proxies",
         "probe_source_addresses",
         "clerk_authorized_parties",
         "retry_delays",
@@ -105,7 +107,7 @@ class Settings(BaseSettings):
             raise ValueError("delays must not be negative")
         return value
 
-    @field_validator("probe_allow_networks")
+    @field_validator("probe_allow_networks", "trusted_proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from ipaddress import ip_network
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +20,7 @@ from fastapi import Request
 from redis.exceptions import RedisError
 
 from gateway.accounts.caller import DEFAULT_ORG, EVERYTHING, Caller
+from gateway.accounts.client_address import client_address
 from gateway.accounts.credentials import read_credential, unauthorised
 from gateway.accounts.jwks import Jwks
 from gateway.accounts.lookups import Lookups
@@ -66,6 +68,7 @@ class Callers:
         self._members: Lookups[Session, Caller] = Lookups(lambda session: sign_in(documents, session), ticks)
         self._last_used = LastUsed(documents, clock)
         self._limits = RateLimiter(redis, settings.requests_per_minute, clock=clock, ticks=ticks)
+        self._proxies = tuple(ip_network(network, strict=False) for network in settings.trusted_proxies)
         self._jwks: Jwks | None = None
         self._opened = AsyncExitStack()
 
@@ -91,7 +94,7 @@ class Callers:
 
     async def identify(self, request: Request) -> Caller:
         """See gateway.accounts.caller.identify."""
-        address = request.client.host if request.client else None
+        address = client_address(request, self._proxies)
         try:
             caller = await self._judge(request, address)
         except Problem as problem:
