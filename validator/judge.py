@@ -137,10 +137,10 @@ def _by_reply(evidence: Evidence, last: Attempt) -> _Opinion:
         return _accepted(evidence) if last.phase is Phase.RCPT and code in (250, 251) else _ODD_REPLY
     if kind is None or not 400 <= code <= 599:
         return _ODD_REPLY
-    if code >= 500 and last.phase is not Phase.RCPT:
-        opinion = _PERMANENT[kind]
-        return opinion if opinion.status is Status.UNKNOWN else _PERMANENT[ReplyClass.SENDER_BLOCKED]
-    return _PERMANENT[kind] if code >= 500 else _TEMPORARY.get(kind, _PUT_OFF)
+    opinion = _PERMANENT[kind] if code >= 500 else _TEMPORARY.get(kind, _PUT_OFF)
+    if last.phase is Phase.RCPT or opinion.status is Status.UNKNOWN:
+        return opinion
+    return _PERMANENT[ReplyClass.SENDER_BLOCKED] if code >= 500 else _PUT_OFF  # before RCPT: not about the mailbox
 
 
 def _accepted(evidence: Evidence) -> _Opinion:
