@@ -41,7 +41,11 @@ MEDIA_TYPES: dict[Format, str] = {
 _STATUSES = frozenset({*map(str, Status), PENDING})
 
 
-@router.get("/api/v1/files/{file_id}/download", response_class=StreamingResponse)
+@router.get(
+    "/api/v1/files/{file_id}/download",
+    response_class=StreamingResponse,
+    responses={200: {"content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()}}},
+)
 async def download_file(
     file_id: str,
     parts: PartsDep,

@@ -1,4 +1,4 @@
-"""Runs the analysis of an upload as a child process and reads its answer."""
+"""Runs the analysis of an upload as a child process and reads its answer; a few at a time, others wait their turn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import sys
 from dataclasses import asdict
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -14,6 +15,10 @@ from gateway.uploads.analyse import Job, Summary
 from shared.logs import get_log
 
 log = get_log("gateway.uploads")
+
+
+AT_ONCE = 4  # children; a workbook's may take a gigabyte
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 class _Refused(msgspec.Struct):
@@ -31,6 +36,12 @@ class _Answer(msgspec.Struct):
 
 async def call_analyser(job: Job, file_id: str) -> Summary:
     """Raises Problem: what is wrong with the list, or 507 where the disk is full. Cancelling ends the child, too."""
+    turns = _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE))
+    async with turns:
+        return await _call(job, file_id)
+
+
+async def _call(job: Job, file_id: str) -> Summary:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # a module of the same name in the present directory must not get in the way

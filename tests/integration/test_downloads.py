@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 import json
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openpyxl
 import pytest
 
@@ -289,3 +291,40 @@ async def test_what_is_not_there_or_somebody_elses_is_404(gateway: ListGateway) 
     gateway.org_id = ORG
     await gateway.documents.update(FILES, file_id, Change(set={"eraseState": "running"}))
     assert (await gateway.client.get(f"/api/v1/files/{file_id}/download")).status_code == 404
+
+
+async def test_a_download_that_cannot_be_made_is_a_problem(gateway: ListGateway) -> None:
+    file_id = await verified(gateway, LIST.encode())
+    (gateway.settings.data_dir / "uploads" / file_id / "plan.bin").unlink()
+    answer = await gateway.client.get(f"/api/v1/files/{file_id}/download")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+async def test_a_download_that_breaks_is_seen_to_be_cut_off(gateway: ListGateway) -> None:
+    rows = b"".join(b"user%d@b.example.com,%s\n" % (n, b"x" * 200) for n in range(2_000))
+    file_id = await verified(gateway, b"email,note\n" + rows)
+    plan = gateway.settings.data_dir / "uploads" / file_id / "plan.bin"
+    plan.write_bytes(plan.read_bytes()[:-4])
+    with pytest.raises(httpx.RemoteProtocolError):
+        await gateway.client.get(f"/api/v1/files/{file_id}/download")
+
+
+async def test_whoever_goes_away_ends_the_writer_of_his_download(gateway: ListGateway) -> None:
+    rows = b"".join(b"user%d@b.example.com,%s\n" % (n, b"x" * 10_000) for n in range(1_000))
+    file_id = await verified(gateway, b"email,note\n" + rows)
+    async with gateway.client.stream("GET", f"/api/v1/files/{file_id}/download") as answer:
+        await anext(answer.aiter_raw())
+        assert writers() == 1
+    async with asyncio.timeout(5):
+        while writers():
+            await asyncio.sleep(0.01)
+
+
+def writers() -> int:
+    """Children of this process that write downloads."""
+    count = 0
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():
+            with contextlib.suppress(OSError):
+                count += b"write_table" in Path(f"/proc/{child}/cmdline").read_bytes()
+    return count
