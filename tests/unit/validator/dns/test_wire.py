@@ -27,6 +27,7 @@ def make_reply(name, rtype, records=(), *, rcode="NOERROR", authority=(), flags=
     return reply.to_wire()
 
 
+@settings(max_examples=50)
 @given(NAME, st.sampled_from([wire.A, wire.AAAA, wire.MX]), st.integers(0, 65535))
 def test_a_query_is_read_by_another_codec_as_it_was_meant(name, rtype, ident):
     query = dns.message.from_wire(wire.write_query(ident, wire.write_question(name, rtype)))
@@ -36,6 +37,7 @@ def test_a_query_is_read_by_another_codec_as_it_was_meant(name, rtype, ident):
     assert query.flags == dns.flags.RD
 
 
+@settings(max_examples=40)
 @given(NAME, st.lists(st.tuples(st.integers(0, 65535), NAME), min_size=1, max_size=6, unique=True))
 def test_mx_records_of_another_codec_are_read_as_they_were_meant(name, exchanges):
     packet = make_reply(name, "MX", [(name, "MX", [f"{preference} {host}." for preference, host in exchanges])])
