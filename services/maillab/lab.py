@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import ssl
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
@@ -30,9 +31,14 @@ from services.maillab.wirelog import Keep, WireLog
 from services.maillab.world import Host, World, WorldError
 from shared.errors import MailvetError
 
+if sys.platform != "win32":
+    import resource
+
 LOOPBACK = "127.0.0.1"
 TRIES = 20  # free ports tried until one is free on every host's address
 BACKLOG = 1_024
+FILES_PER_HOST = 4
+SPARE_FILES = 500
 STOP_SECONDS = 5.0  # for aborted connections to report their end, which takes one pass of the event loop
 TEMPORARY_PORTS = (errno.EADDRINUSE, errno.EACCES)
 
@@ -209,6 +215,7 @@ class Lab:
     async def _start_hosts(self) -> None:
         """All hosts on one port."""
         hosts = [host for host in self.world.hosts.values() if host.character != "down"]
+        _make_room(len(hosts))
         for attempt in range(TRIES):
             port = self.smtp_port or _free_port()
             try:
@@ -263,6 +270,18 @@ class Lab:
             await asyncio.sleep(0)
 
 
+def _make_room(hosts: int) -> None:
+    """Raise this process's soft limit of open files, as far as it may: a listener a host, and callers' connections."""
+    if sys.platform == "win32":
+        return
+    wanted = FILES_PER_HOST * hosts + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
@@ -289,5 +308,7 @@ def _explain(error: OSError, host: Host, port: int) -> None:
             f"host {host.name} needs the address {host.ip}, which this system does not have (only Linux has all of "
             f"127.0.0.0/8 on its own): {cure}"
         ) from error
+    if error.errno == errno.EMFILE:
+        raise LabError("this process may not open as many files as the world has hosts: raise `ulimit -n`") from error
     if error.errno not in TEMPORARY_PORTS:
         raise LabError(f"host {host.name} cannot listen on {host.ip} port {port}: {error}") from error
