@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Final
 
 from validator.evidence import Attempt, Outcome, Phase
@@ -56,6 +57,7 @@ class Conversation:
         self.over = False  # QUIT was said
         self._held: list[Recipient] = []  # each with its `reply`
         self._attempts: dict[int, Attempt] = {}  # by identity of the reply: hosts repeat themselves
+        self._heard_at: dict[str, float] = {}  # wall clock, of traced recipients by address
         self._story: list[tuple[float, str, str, str]] = []
         self._in_transaction: int | None = None  # recipients accepted in it; None: none is open
         self._utf8_transaction = False
@@ -111,12 +113,15 @@ class Conversation:
         prelude = self._prelude(utf8=recipients[0].smtputf8)
         lines = [*prelude, *[f"RCPT TO:<{recipient.address}>" for recipient in recipients]]
         started = time.monotonic()
-        if self._pipelining:
-            replies = await self._fly(lines, quit_too=last)
-        else:
-            replies = await self._step(lines, last_rcpt=last)
+        replies = await (self._fly(lines, quit_too=last) if self._pipelining else self._step(lines))
         for line, reply in zip(prelude, replies, strict=False):
             self._note(Phase.MAIL, line, reply)
+        if any(recipient.asker.traced for recipient in recipients):
+            self._heard_at.update({recipient.address: time.time() for recipient in recipients})
+        if len(replies) > len(lines):
+            await self._farewell(replies.pop())
+        elif last:
+            await self.end()
         again = self._read(recipients, replies, len(prelude))
         if not again and self.trouble is None:
             self._pace.flight_done(len(recipients), time.monotonic() - started)
@@ -174,31 +179,27 @@ class Conversation:
         return [mail] if self._in_transaction is None else ["RSET", mail]
 
     async def _fly(self, lines: list[str], *, quit_too: bool) -> list[Reply]:
-        """All at once (RFC 2920)."""
+        """All at once (RFC 2920), perhaps with QUIT, whose reply is then the last."""
         if quit_too:
-            lines.append("QUIT")
+            self.over = True
+            lines = [*lines, "QUIT"]
         wire = "\r\n".join(lines) + "\r\n"
         if wire.count("\n") != len(lines) or wire.count("\r") != len(lines) or "\0" in wire:
             raise ValueError("an address is more than one argument")  # parse_address lets no control pass
-        replies = await self._session.exchange(wire.encode(), len(lines), self._session.timeouts.command)
-        if quit_too:
-            self.over = True
-            if len(replies) == len(lines):
-                await self._farewell(replies.pop())
-        return replies
+        return await self._session.exchange(wire.encode(), len(lines), self._session.timeouts.command)
 
-    async def _step(self, lines: list[str], *, last_rcpt: bool) -> list[Reply]:
+    async def _step(self, lines: list[str]) -> list[Reply]:
         """One by one, where PIPELINING is not offered."""
         replies: list[Reply] = []
         for line in lines:
+            if "\n" in line or "\r" in line or "\0" in line:
+                raise ValueError("an address is more than one argument")
             reply = await self._session.command(line)
             if reply is None:
                 break
             replies.append(reply)
             if reply.code == SERVICE_CLOSING or (reply.code >= 400 and not line.startswith("RCPT")):
                 break
-        if last_rcpt:
-            await self.end()
         return replies
 
     async def _farewell(self, reply: Reply | None) -> None:
@@ -243,6 +244,9 @@ class Conversation:
                 return [*again, *recipients[place:]]
             elif self._is_not_about_it(reply):
                 again.append(recipient)
+            elif self.asked and reply.code == 452 and _TOO_MANY.search(reply.text):
+                self.trouble = self._attempt(reply)  # a new transaction did not help: it is the session that is full
+                return [*again, *recipients[place:]]
             else:
                 self._refuse(recipient, reply)
         return again
@@ -338,7 +342,9 @@ class Conversation:
         """The trace of one recipient: what the session began with, and its own RCPT."""
         story = list(self._story)
         if attempt.phase is Phase.RCPT and attempt.outcome is Outcome.REPLIED:
-            story.append((time.time(), Phase.RCPT, f"RCPT TO:<{recipient.address}>", f"{attempt.code} {attempt.text}"))
+            at = self._heard_at.get(recipient.address, time.time())
+            story.append((at, Phase.RCPT, f"RCPT TO:<{recipient.address}>", f"{attempt.code} {attempt.text}"))
+            story.sort(key=itemgetter(0))
         return tuple(
             {
                 **self._place,
