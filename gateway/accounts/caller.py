@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 
 from gateway.parts import PartsDep
 from gateway.problem import Problem
@@ -30,8 +31,7 @@ Scope = Literal[
     "webhooks:write",
     "keys:read",
     "keys:write",
-    "members:read",
-    "members:write",
+    "members:read",  # they are changed by role (need_role), not by scope
     "audit:read",
     "privacy:write",  # erasure, suppression, retention
 ]
@@ -67,7 +67,17 @@ class Caller:
         return ROLES.index(self.role) <= ROLES.index(role)
 
 
-async def identify(request: Request, parts: PartsDep) -> Caller:
+# For the OpenAPI document only; what a request presents is judged in gateway/accounts/credentials.py.
+_BEARER = HTTPBearer(auto_error=False, scheme_name="bearer", description="An API key or a session token.")
+_API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="apiKey", description="An API key.")
+
+
+async def identify(
+    request: Request,
+    parts: PartsDep,
+    _bearer: Annotated[object, Security(_BEARER)] = None,
+    _api_key: Annotated[object, Security(_API_KEY)] = None,
+) -> Caller:
     """The caller of this request, counted against its rate limits.
 
     Raises Problem: 401 for any credential that is not right, 400 for one in the query string, 403 outside a key's

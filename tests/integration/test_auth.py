@@ -493,3 +493,10 @@ async def test_all_of_it_works_on_mongodb_too(
         assert (await gateway.ask("DELETE", "/api/v1/members/mia", ann)).status_code == 204
         pages = [await gateway.get(f"/api/v1/{path}", params={"limit": 1}) for path in ("credits/ledger", "audit-log")]
         assert [page.json()["items"][0].get("kind") for page in pages] == ["grant", None]
+
+
+async def test_the_api_document_says_how_to_sign_in(standing: AccountGateway) -> None:
+    document = (await standing.get("/openapi.json", None)).json()
+    assert document["components"]["securitySchemes"]["apiKey"]["name"] == "X-API-Key"
+    assert {"bearer": []} in document["paths"]["/api/v1/credits"]["get"]["security"]
+    assert {"apiKey": []} in document["paths"]["/api/v1/credits"]["get"]["security"]
