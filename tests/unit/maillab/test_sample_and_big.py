@@ -39,7 +39,7 @@ def test_the_sample_list_is_about_a_thousand_rows_of_all_sorts():
 def test_a_duplicate_has_the_verdict_of_its_first():
     seen: dict[str, tuple[str, str]] = {}
     for row in sample_rows():
-        address = parse_address(row["email"])
+        address = parse_address(row["email"].strip())
         if not isinstance(address, Malformed):
             assert seen.setdefault(address.key, expected(row["email"])) == expected(row["email"])
 
@@ -53,6 +53,7 @@ def test_malformed_rows_are_malformed(email):
     ("email", "verdict"),
     [
         ("Ann.Lee@Northwind.example", ("valid", "accepted")),
+        (" ann.lee@northwind.example ", ("valid", "accepted")),
         ("missing.ann@northwind.example", ("invalid", "mailbox_missing")),
         ("x7k2q9vwb3@northwind.example", ("invalid", "mailbox_missing")),
         ("full.lee@northwind.example", ("risky", "mailbox_full")),
