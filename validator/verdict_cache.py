@@ -3,13 +3,15 @@
 Kept per organisation (a shared cache would tell one customer what another one asks about), in Redis under a keyed hash.
 No address is stored: the key is a hash, and the address is cut out of the value and put back from the question, also
 where the server's reply repeats it. Redis away: nothing is recalled or remembered, and the address is simply probed.
+
+This runs for every address, so a batch is one MGET and one script call, and a value is one packed array.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -18,7 +20,7 @@ from redis.exceptions import RedisError
 from shared import redis_keys
 from shared.address import Address, parse_address
 from shared.logs import get_log
-from shared.verdict import Reason, Result, Status
+from shared.verdict import VERIFY_STATUS, Details, DnsDetails, Flags, Reason, Result, RiskLevel, SmtpDetails, Status
 
 log = get_log("validator.verdict_cache")
 
@@ -34,6 +36,31 @@ DEFINITE: frozenset[Reason] = frozenset(
     }
 )  # what only a conversation can tell; the rest is cheap to find again or may change at any moment
 _PLACEHOLDER = "<address>"
+_KEEP = """
+for index, key in ipairs(KEYS) do redis.call('SET', key, ARGV[index + 1], 'EX', ARGV[1]) end
+return #KEYS
+"""
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """A verdict without its address. A change of fields is a change of `version`, which makes older values unknown."""
+
+    version: int
+    status: Status
+    risk_level: RiskLevel
+    reason: Reason
+    score: int
+    dns: DnsDetails
+    smtp: SmtpDetails
+    flags: Flags
+    provider: str | None
+    checked_at: str
+    score_parts: dict[str, int]
+
+
+_VERSION = 1
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(_Kept)
 
 
 class VerdictCache:
@@ -43,74 +70,132 @@ class VerdictCache:
         self._redis = redis
         self._ttl = int(ttl)
         self._secret = hashlib.sha256(secret.encode()).digest()
+        self._keep = redis.register_script(_KEEP)
 
-    def _key(self, org_id: str, address: Address) -> str:
-        question = f"{org_id}\0{address.key}".encode()
+    def key(self, org_id: str, normalized: str) -> str:
+        """The Redis key of a verdict, for whoever must erase it."""
+        question = f"{org_id}\0{normalized.casefold()}".encode()
         return redis_keys.verdict_cache(hashlib.blake2b(question, key=self._secret, digest_size=20).hexdigest())
 
     async def recall(self, org_id: str, emails: Sequence[str]) -> dict[int, Result]:
         """Verdicts still fresh, by position in `emails`, about the spelling that was asked."""
         if not self._ttl:
             return {}
-        parsed = {index: parse_address(email) for index, email in enumerate(emails)}
-        addresses = {index: found for index, found in parsed.items() if isinstance(found, Address)}
+        addresses = {
+            index: found for index, email in enumerate(emails) if isinstance(found := parse_address(email), Address)
+        }
         if not addresses:
             return {}
         try:
-            values = await self._redis.mget([self._key(org_id, address) for address in addresses.values()])
+            values = await self._redis.mget([self.key(org_id, address.normalized) for address in addresses.values()])
         except RedisError as error:
             log.info("cache_unavailable", error=type(error).__name__)
             return {}
-        return {
-            index: _restored(value, emails[index], address)
-            for (index, address), value in zip(addresses.items(), values, strict=True)
-            if value is not None
-        }
+        recalled: dict[int, Result] = {}
+        for (index, address), value in zip(addresses.items(), values, strict=True):
+            result = _restored(cast("bytes | None", value), emails[index], address)
+            if result is not None:
+                recalled[index] = result
+        return recalled
 
     async def remember(self, org_id: str, results: Sequence[Result | None]) -> None:
         """Keep the definite ones among `results`."""
         if not self._ttl:
             return
+        kept = {
+            self.key(org_id, result.normalized): _blanked(result)
+            for result in results
+            if result is not None and result.reason in DEFINITE and result.normalized is not None
+        }
+        if not kept:
+            return
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for result in results:
-                    if result is None or result.status is Status.UNKNOWN or result.reason not in DEFINITE:
-                        continue
-                    address = parse_address(result.email)
-                    if isinstance(address, Address):
-                        pipe.set(self._key(org_id, address), _blanked(result, address), ex=self._ttl)
-                await pipe.execute()
+            await self._keep(keys=list(kept), args=[self._ttl, *kept.values()])
         except RedisError as error:
             log.info("cache_unavailable", error=type(error).__name__)
 
 
-def _blanked(result: Result, address: Address) -> bytes:
-    text = result.details.smtp.text
-    if text:
-        spellings = sorted({result.email, address.normalized, address.local}, key=len, reverse=True)
-        text = re.sub("|".join(re.escape(spelling) for spelling in spellings), _PLACEHOLDER, text, flags=re.IGNORECASE)
-    details = msgspec.structs.replace(
-        result.details,
-        syntax={},
-        smtp=msgspec.structs.replace(result.details.smtp, text=text),
-        trace=[],
-    )
-    return msgspec.json.encode(
-        msgspec.structs.replace(result, email="", normalized=None, suggestion=None, details=details)
+def _blanked(result: Result) -> bytes:
+    smtp = result.details.smtp
+    if smtp.text:
+        smtp = msgspec.structs.replace(smtp, text=_without_address(smtp.text, result))
+    details = result.details
+    return _ENCODER.encode(
+        _Kept(
+            _VERSION,
+            result.status,
+            result.risk_level,
+            result.reason,
+            result.score,
+            details.dns,
+            smtp,
+            details.flags,
+            details.provider,
+            details.checked_at,
+            details.score_parts,
+        )
     )
 
 
-def _restored(value: bytes | str, email: str, address: Address) -> Result:
-    result = msgspec.json.decode(value, type=Result)
-    result.email = email
-    result.normalized = address.normalized
-    text = result.details.smtp.text
-    if text:
-        result.details.smtp.text = text.replace(_PLACEHOLDER, address.normalized)
-    result.details.syntax = {
-        "valid": True,
-        "local": address.local,
-        "domain": address.domain,
-        "smtputf8": address.smtputf8,
-    }
-    return result
+def _without_address(text: str, result: Result) -> str:
+    normalized = result.normalized or ""
+    for spelling in (result.email, normalized, normalized.rpartition("@")[0]):
+        text = _cut_word(text, spelling)
+    return text
+
+
+def _cut_word(text: str, word: str) -> str:
+    """`text` with every `word` that stands by itself replaced, whatever its case."""
+    lower, sought = text.lower(), word.lower()
+    if not sought or len(lower) != len(text):  # a few letters change their length; such a text is not kept
+        return text if not sought else _PLACEHOLDER
+    at = lower.find(sought)
+    if at < 0:
+        return text
+    parts: list[str] = []
+    start = 0
+    while at >= 0:
+        end = at + len(sought)
+        alone = not (at and lower[at - 1].isalnum()) and not (end < len(lower) and lower[end].isalnum())
+        if alone:
+            parts += (text[start:at], _PLACEHOLDER)
+            start = end
+        at = lower.find(sought, end)
+    return "".join((*parts, text[start:]))
+
+
+def _restored(value: bytes | None, email: str, address: Address) -> Result | None:
+    if value is None:
+        return None
+    try:
+        kept = _DECODER.decode(value)
+    except msgspec.DecodeError:
+        return None
+    if kept.version != _VERSION:
+        return None
+    if kept.smtp.text:
+        kept.smtp.text = kept.smtp.text.replace(_PLACEHOLDER, address.normalized)
+    return Result(
+        email=email,
+        normalized=address.normalized,
+        status=kept.status,
+        is_valid=kept.status is Status.VALID,
+        risk_level=kept.risk_level,
+        reason=kept.reason,
+        verify_status=VERIFY_STATUS[kept.status],
+        score=kept.score,
+        details=Details(
+            syntax={
+                "valid": True,
+                "local": address.local,
+                "domain": address.domain,
+                "smtputf8": address.smtputf8,
+            },
+            dns=kept.dns,
+            smtp=kept.smtp,
+            flags=kept.flags,
+            provider=kept.provider,
+            checked_at=kept.checked_at,
+            score_parts=kept.score_parts,
+        ),
+    )

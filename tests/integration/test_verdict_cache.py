@@ -93,3 +93,25 @@ async def test_without_redis_nothing_is_recalled_and_nothing_breaks():
     await cache.remember("o1", [verdict("ann@a.test")])
     assert await cache.recall("o1", ["ann@a.test"]) == {}
     await nowhere.aclose()
+
+
+@pytest.mark.parametrize(
+    ("email", "text", "kept"),
+    [
+        ("a@b.test", "mailbox unavailable, a user", "mailbox unavailable, <address> user"),
+        ("jo.hn@b.test", "JO.HN@B.TEST: no jo.hnson here", "<address>: no jo.hnson here"),
+        ("ann@b.test", "2.1.5 Ok", "2.1.5 Ok"),
+        ("ann@b.test", "<ann@b.test>... ANN", "<<address>>... <address>"),
+    ],
+)
+async def test_an_address_is_cut_out_as_a_word_and_nothing_else_is(redis, email, text, kept):
+    cache = cache_on(redis)
+    await cache.remember("o1", [verdict(email, text=text)])
+    (key,) = await redis.keys("*")
+    assert kept.encode() in await redis.get(key)
+
+
+async def test_a_value_of_another_version_is_unknown(redis):
+    cache = cache_on(redis)
+    await redis.set(cache.key("o1", "ann@b.test"), b"\x91\x63")
+    assert await cache.recall("o1", ["ann@b.test"]) == {}
