@@ -23,6 +23,7 @@ from shared.documents import Change, Document
 router = APIRouter(tags=["api keys"])
 
 MOST = 500  # keys of one organisation, revoked ones included
+LONGEST = 10 * 365 * 86_400.0  # seconds a key that expires may live
 USUAL_SCOPES: tuple[Scope, ...] = ("files:read", "files:write", "validate:write", "credits:read")
 
 
@@ -99,8 +100,8 @@ async def create_key(
     wanted = set(new.scopes)
     if EVERYTHING not in caller.scopes and not wanted <= caller.scopes:
         raise Problem(403, "scope_missing", "A key cannot be given more than its maker may do.")
-    if new.expiresAt is not None and new.expiresAt.timestamp() <= time.time():
-        raise Problem(422, "invalid_request", "expiresAt is in the past.", field="expiresAt")
+    if new.expiresAt is not None and not 0 < new.expiresAt.timestamp() - time.time() < LONGEST:
+        raise Problem(422, "invalid_request", "expiresAt is not within the next ten years.", field="expiresAt")
 
     async def produce(resource_id: str) -> Response:
         made = await _make(parts, caller, new, f"key_{resource_id[:24]}")

@@ -500,3 +500,27 @@ async def test_the_api_document_says_how_to_sign_in(standing: AccountGateway) ->
     assert document["components"]["securitySchemes"]["apiKey"]["name"] == "X-API-Key"
     assert {"bearer": []} in document["paths"]["/api/v1/credits"]["get"]["security"]
     assert {"apiKey": []} in document["paths"]["/api/v1/credits"]["get"]["security"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": "\\ud800"}',
+        b'{"name": "x", "\\ud800": 1}',
+        b'{"name": "x", "expiresAt": "9999-12-31T23:59:59-14:00"}',
+        b'{"name": "x", "expiresAt": "0001-01-01T00:00:00+14:00"}',
+        b'{"name": "x", "expiresAt": 1e400}',
+        b'{"name": "x", "scopes": {"$gt": ""}}',
+        b'{"name": "x", "allowedNetworks": ["10.0.0.0/99"]}',
+        b'{"name": "x", "allowedNetworks": ["\\u0000"]}',
+        b"[" * 100_000,
+        b"nan",
+        b"\xff\xfe",
+        b"",
+    ],
+)
+async def test_hostile_bodies_are_refused_not_stumbled_over(standing: AccountGateway, body: bytes) -> None:
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "hostile"}
+    answer = await standing.client.post("/api/v1/api-keys", content=body, headers={"X-API-Key": KEY, **headers})
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
