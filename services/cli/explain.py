@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import httpx
 from rich.console import Console
@@ -18,19 +18,19 @@ STDIN = "-"
 EXIT_NOT_UNDERSTOOD = 3
 
 
-def explain_reply(what: str, stdin: TextIO, out: TextIO) -> int:
+def explain_reply(what: str, stdin: BinaryIO, out: TextIO) -> int:
     return _explain(what, explain.explain_reply_line, explain.reply_lines, stdin, out)
 
 
-def explain_address(what: str, stdin: TextIO, out: TextIO) -> int:
+def explain_address(what: str, stdin: BinaryIO, out: TextIO) -> int:
     return _explain(what, explain.explain_address, explain.address_lines, stdin, out)
 
 
 def _explain(
     what: str,
     one: Callable[[str], dict[str, Any]],
-    many: Callable[[Iterable[str]], Iterator[str]],
-    stdin: TextIO,
+    many: Callable[[Iterable[str | bytes]], Iterator[str]],
+    stdin: BinaryIO,
     out: TextIO,
 ) -> int:
     if what == STDIN:

@@ -118,13 +118,13 @@ def lab(
 @explain.command()
 def reply(what: Annotated[str, typer.Argument(help="A reply such as '550 5.1.1 …', or - for JSON lines.")]) -> None:
     """What a server's reply is taken for, and which rule says so."""
-    raise typer.Exit(explain_command.explain_reply(what, sys.stdin, sys.stdout))
+    raise typer.Exit(explain_command.explain_reply(what, sys.stdin.buffer, sys.stdout))
 
 
 @explain.command()
 def address(what: Annotated[str, typer.Argument(help="An address, or - for JSON lines.")]) -> None:
     """Whether an address is well formed, and its normal form."""
-    raise typer.Exit(explain_command.explain_address(what, sys.stdin, sys.stdout))
+    raise typer.Exit(explain_command.explain_address(what, sys.stdin.buffer, sys.stdout))
 
 
 @explain.command()
