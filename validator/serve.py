@@ -18,12 +18,11 @@ from shared.broker import Broker
 from shared.broker.rabbitmq import RabbitBroker
 from shared.http_server import bind, serving
 from shared.redis_client import check as check_redis
-from shared.redis_client import connect
+from shared.redis_client import connect, connect_politeness
 from shared.settings import Settings
 from validator.dns.resolver import Resolver
 from validator.egress.breaker import Breakers
 from validator.egress.catch_all import CatchAllMemory
-from validator.egress.fleet import fleet_redis
 from validator.egress.identity import Identity
 from validator.egress.limits import Limits
 from validator.internal_api import InternalParts, create_internal_api
@@ -64,11 +63,11 @@ async def running_validator(
         redis = connect(redis_url)
         opened.push_async_callback(redis.aclose)
         await check_redis(redis)
-        fleet = fleet_redis(redis_url)
+        fleet = connect_politeness(redis_url)
         opened.push_async_callback(fleet.aclose)
         resolver = await opened.enter_async_context(Resolver(settings))
         limits = await opened.enter_async_context(Limits(settings, fleet))
-        breakers = await opened.enter_async_context(Breakers(fleet))
+        breakers = await opened.enter_async_context(Breakers(redis_url))
         probe = Probe(
             settings=settings,
             routes=resolver,

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from shared import redis_keys
+from shared.redis_client import connect_politeness
 from tests.servers import ValkeyServer
 from validator.egress import breaker as breaker_module
 from validator.egress.breaker import Breakers, Trouble
 from validator.egress.circuit import FAIL_MAX, FIRST_PAUSE
-from validator.egress.fleet import fleet_redis
 
 HOST = "mx.example.com"
 LATER = FIRST_PAUSE + 1
@@ -35,17 +35,30 @@ async def until(true, seconds=10):
             await asyncio.sleep(0.001)
 
 
+async def listeners(redis, count):
+    """Until so many validators hear of changes."""
+    async with asyncio.timeout(10):
+        while (await redis.pubsub_numsub(redis_keys.BREAKER_CHANGES))[0][1] != count:
+            await asyncio.sleep(0.005)
+
+
 @pytest.fixture
-async def redis(valkey):
-    client = fleet_redis(valkey.url.replace("/0", "/6"))
+def url(valkey):
+    return valkey.url.replace("/0", "/6")
+
+
+@pytest.fixture
+async def redis(url):
+    client = connect_politeness(url)
     await client.flushdb()
     yield client
     await client.aclose()
 
 
 @pytest.fixture
-async def pair(redis):
-    async with Breakers(redis) as ours, Breakers(redis) as theirs:
+async def pair(url, redis):
+    async with Breakers(url) as ours, Breakers(url) as theirs:
+        await listeners(redis, 2)
         yield ours, theirs
 
 
@@ -92,7 +105,7 @@ async def test_failures_of_two_validators_add_up(pair):
 async def test_a_success_in_between_starts_the_count_again(pair):
     ours, theirs = pair
     fail(ours, FAIL_MAX - 1)
-    await until(lambda: HOST in theirs._circuits)
+    await until(lambda: HOST in theirs._circuits and theirs._circuits[HOST].failures == FAIL_MAX - 1)
     theirs.report_success(HOST)
     await until(lambda: ours._circuits[HOST].failures == 0)
     fail(ours, FAIL_MAX - 1)
@@ -199,34 +212,34 @@ async def test_the_closed_path_asks_nobody_and_keeps_nothing(pair, redis):
     assert (await redis.info("stats"))["total_commands_processed"] - before < 50
 
 
-async def test_a_validator_that_starts_later_knows_what_is_open(redis, pair):
+async def test_a_validator_that_starts_later_knows_what_is_open(url, pair):
     ours, _ = pair
     fail(ours)
     await until(lambda: not ours._reports and ours._circuits[HOST].version)
-    async with Breakers(redis) as late:
+    async with Breakers(url) as late:
         assert state(late) == "open"
 
 
-async def test_after_a_wipe_open_breakers_stay_open_and_are_restored(redis, pair):
+async def test_after_a_wipe_open_breakers_stay_open_and_are_restored(url, redis, pair):
     ours, theirs = pair
     fail(ours)
     await until(lambda: state(theirs) == "open")
     await redis.flushdb()
     assert await ours.admit(HOST) is None
     await ours._refresh()
-    assert await redis.hget(redis_keys.breaker(HOST), "state") == "open"
+    assert await redis.hget(redis_keys.breaker(HOST), "state") == b"open"
     assert state(ours) == "open"
-    async with Breakers(redis) as late:
+    async with Breakers(url) as late:
         assert state(late) == "open"
 
 
-async def test_a_lost_message_is_made_up_by_the_refresh(redis, monkeypatch):
-    async def deaf(self, redis):
+async def test_a_lost_message_is_made_up_by_the_refresh(url, redis, monkeypatch):
+    async def deaf(self, redis_url):
         return
 
     monkeypatch.setattr(Breakers, "_listen", deaf)
     monkeypatch.setattr(breaker_module, "REFRESH", 0.05)
-    async with Breakers(redis) as ours, Breakers(redis) as theirs:
+    async with Breakers(url) as ours, Breakers(url) as theirs:
         fail(ours)
         await until(lambda: state(theirs) == "open")
 
@@ -247,8 +260,8 @@ async def test_every_key_has_a_time_to_live(redis, pair):
 async def test_without_redis_it_opens_here_at_once_without_delay_and_there_when_it_is_back(tmp_path):
     server = ValkeyServer(tmp_path)
     await server.start()
-    redis = fleet_redis(server.url)
-    async with Breakers(redis) as ours:
+    redis = connect_politeness(server.url)
+    async with Breakers(server.url) as ours:
         fail(ours, 2)
         await until(lambda: ours._circuits[HOST].version)
         await server.kill()
@@ -259,7 +272,7 @@ async def test_without_redis_it_opens_here_at_once_without_delay_and_there_when_
         await until(lambda: ours._alone)
         await server.start()
         await until(lambda: not ours._alone)
-        assert await redis.hget(redis_keys.breaker(HOST), "state") == "open"
+        assert await redis.hget(redis_keys.breaker(HOST), "state") == b"open"
     await redis.aclose()
     await server.stop()
 
@@ -292,11 +305,9 @@ async def test_idle_breakers_are_forgotten():
 _OTHER_PROCESS = """
 import asyncio, json, sys
 from validator.egress.breaker import Breakers, Trouble
-from validator.egress.fleet import fleet_redis
 
 async def main(url, host):
-    redis = fleet_redis(url)
-    async with Breakers(redis) as breakers:
+    async with Breakers(url) as breakers:
         print("ready", flush=True)
         loop = asyncio.get_running_loop()
         while True:
@@ -315,14 +326,12 @@ async def main(url, host):
                 print(json.dumps(rows[0]["state"] if rows else "closed"), flush=True)
             else:
                 break
-    await redis.aclose()
 
 asyncio.run(main(sys.argv[1], sys.argv[2]))
 """
 
 
-async def test_two_processes_open_together_and_let_one_session_through(valkey, redis):
-    url = valkey.url.replace("/0", "/6")
+async def test_two_processes_open_together_and_let_one_session_through(url, redis):
     other = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _OTHER_PROCESS, url, HOST, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -332,7 +341,8 @@ async def test_two_processes_open_together_and_let_one_session_through(valkey, r
         return json.loads(await asyncio.wait_for(other.stdout.readline(), 10))
 
     assert await asyncio.wait_for(other.stdout.readline(), 20) == b"ready\n"
-    async with Breakers(redis) as ours:
+    async with Breakers(url) as ours:
+        await listeners(redis, 2)
         fail(ours, 3)
         await order("fail")
         await order("fail")

@@ -7,9 +7,9 @@ import struct
 import pytest
 
 from shared import redis_keys
+from shared.redis_client import connect_politeness
 from shared.settings import Settings
 from validator.egress.catch_all import DAY, CatchAllMemory
-from validator.egress.fleet import fleet_redis
 from validator.egress.identity import ConnectRefused, ConnectTimeout, ForbiddenAddress, Identity, NoWayOut, Unreachable
 from validator.evidence import CatchAll
 from validator.preflight import greets
@@ -169,7 +169,7 @@ async def test_a_greeting_is_recognised_and_left_with_quit(mail_server):
 
 @pytest.fixture
 async def redis(valkey):
-    client = fleet_redis(valkey.url.replace("/0", "/7"))
+    client = connect_politeness(valkey.url.replace("/0", "/7"))
     await client.flushdb()
     yield client
     await client.aclose()
@@ -206,7 +206,7 @@ async def test_a_wiped_or_lost_redis_costs_no_knowledge_of_this_process(redis):
     await memory.remember("a.example", CatchAll.NO)
     await redis.flushdb()
     assert await memory.recall("a.example") is CatchAll.NO
-    away = fleet_redis(f"redis://127.0.0.1:{closed_port()}/0")
+    away = connect_politeness(f"redis://127.0.0.1:{closed_port()}/0")
     alone = CatchAllMemory(away)
     assert await alone.claim("a.example")
     assert not await alone.claim("a.example")

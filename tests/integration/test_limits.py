@@ -7,10 +7,10 @@ import time
 import pytest
 
 from shared import redis_keys
+from shared.redis_client import connect_politeness
 from shared.settings import Settings
 from tests.servers import ValkeyServer
 from validator.egress import limits as limits_module
-from validator.egress.fleet import fleet_redis
 from validator.egress.limits import Limits, NoSlot
 from validator.providers import Provider
 
@@ -23,7 +23,7 @@ def settings(**values):
 
 @pytest.fixture
 async def redis(valkey):
-    client = fleet_redis(valkey.url.replace("/0", "/5"))
+    client = connect_politeness(valkey.url.replace("/0", "/5"))
     await client.flushdb()
     yield client
     await client.aclose()
@@ -176,7 +176,7 @@ async def test_every_key_has_a_time_to_live(redis):
             async with theirs.session(HOST, max_wait=0.1):
                 pass
         keys = await redis.keys()
-        assert redis_keys.limit_slots("global") in keys
+        assert redis_keys.limit_slots("global").encode() in keys
         for key in keys:
             assert await redis.pttl(key) > 0, key
 
@@ -229,7 +229,7 @@ async def own_valkey(tmp_path):
 
 
 async def test_without_redis_each_validator_goes_on_alone_with_one_session_a_host_and_comes_back(own_valkey):
-    redis = fleet_redis(own_valkey.url)
+    redis = connect_politeness(own_valkey.url)
     gauge = Gauge()
     async with Limits(settings(), redis) as limits:
         await run_sessions(limits, gauge, 6)

@@ -33,10 +33,10 @@ from redis.exceptions import RedisError
 
 from shared import redis_keys
 from shared.logs import get_log
+from shared.redis_client import Heard, Listener, connect_politeness
 from validator.egress.circuit import FAIL_MAX, FIRST_PAUSE, LONGEST_PAUSE, Circuit, Seen
 
 REFRESH = 2.0  # seconds
-LISTEN = 0.1  # seconds in one wait for changes; stopping takes that long at most
 ASK_AGAIN = 1.0  # seconds after a claim that another validator had made already
 PROBE_LEASE = 120.0  # seconds; longer than the longest session
 IDLE = 600.0  # seconds after which a closed breaker forgets its failures, as in breaker.lua
@@ -90,34 +90,40 @@ class Lease:
 
 
 class Breakers:
-    """Open it with `async with`. `redis` None: this process is alone."""
+    """Open it with `async with`. `redis_url` None: this process is alone."""
 
-    def __init__(self, redis: Redis | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._redis = redis
+    def __init__(self, redis_url: str | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis_url = redis_url
+        self._redis = connect_politeness(redis_url) if redis_url is not None else None
         self._clock = clock
         source = (files("validator.egress") / "breaker.lua").read_text("utf-8")
-        self._script = redis.register_script(source) if redis is not None else None
+        self._script = self._redis.register_script(source) if self._redis is not None else None
         self._circuits: dict[str, Circuit] = {}
         self._reports: deque[tuple[str, str, tuple[Any, ...]]] = deque(maxlen=10_000)
         self._news = asyncio.Event()
-        self._alone = redis is None
+        self._alone = redis_url is None
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._refresh()
         self._tasks = [asyncio.create_task(self._keep_fresh(), name="breaker-refresh")]
-        if self._redis is not None:
+        if self._redis_url is not None:
             self._tasks.append(asyncio.create_task(self._send(), name="breaker-reports"))
-            self._tasks.append(asyncio.create_task(self._listen(self._redis), name="breaker-changes"))
+            self._listening = asyncio.create_task(self._listen(self._redis_url), name="breaker-changes")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Tasks are told to end, not cancelled: that would leave a connection of the pool half-way."""
+        """Tasks that use the pool are told to end, not cancelled: that would leave a connection half-way."""
         self._stopping.set()
         self._news.set()
         await asyncio.gather(*self._tasks)
-        self._tasks = []
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        if self._redis is not None:
+            await self._redis.aclose()
 
     # --- what sessions use ---
 
@@ -263,17 +269,11 @@ class Breakers:
         if not circuit.unsent:  # else the answer to what was reported since tells more than this
             circuit.apply(seen)
 
-    async def _listen(self, redis: Redis) -> None:
-        while not self._stopping.is_set():
-            try:
-                async with redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    await channel.subscribe(redis_keys.BREAKER_CHANGES)
-                    while not self._stopping.is_set():
-                        message = await channel.get_message(timeout=LISTEN)
-                        if message is not None:
-                            self._apply(message["data"])
-            except (RedisError, OSError):
-                await self._rest()  # the refresh goes on; messages are only faster
+    async def _listen(self, redis_url: str) -> None:
+        async with Listener(redis_url, redis_keys.BREAKER_CHANGES) as changes:
+            async for heard in changes:
+                if isinstance(heard, Heard):  # what a gap swallowed comes with the refresh
+                    self._apply(heard.data)
 
     async def _keep_fresh(self) -> None:
         while not self._stopping.is_set():
@@ -300,7 +300,7 @@ class Breakers:
 
     async def _exchange(self, redis: Redis) -> None:
         rows: Any = await redis.zrange(redis_keys.BREAKER_INDEX, 0, -1, withscores=True)
-        index = {str(host): int(version) for host, version in rows}
+        index = {host.decode(): int(version) for host, version in rows}
         for host, version in index.items():
             circuit = self._circuits.get(host)
             if circuit is None or (circuit.version < version and not circuit.changed_alone):

@@ -29,7 +29,7 @@ _CONCLUSIVE = (CatchAll.YES, CatchAll.NO)
 
 
 class CatchAllMemory:
-    """`redis` None: this process is alone. `clock`: seconds."""
+    """`redis` comes from `connect_politeness`; None: this process is alone. `clock`: seconds."""
 
     def __init__(self, redis: Redis | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis
@@ -106,7 +106,7 @@ class CatchAllMemory:
             value = await self._redis.get(redis_keys.catch_all(domain))
         except (RedisError, OSError):
             return None  # nothing is known; a probe too many is the worst that follows
-        return value if isinstance(value, str) else None
+        return value.decode() if isinstance(value, bytes) else None
 
     @staticmethod
     async def _tell(redis: Redis, domain: str, value: str | None) -> None:

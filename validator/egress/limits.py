@@ -68,7 +68,9 @@ class Slot(msgspec.Struct, eq=False):
 
 
 class Limits:
-    """Open it with `async with`; `redis` None: this process is alone and uses the full caps for itself."""
+    """Open it with `async with`. `redis` comes from `connect_politeness`; None: this process is alone, and the caps are
+    all its own.
+    """
 
     def __init__(self, settings: Settings, redis: Redis | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
@@ -240,11 +242,12 @@ class Limits:
         }
         try:
             keys = [redis_keys.LIMIT_EPOCH, redis_keys.LIMIT_SETTLING]
-            epoch, *answers = await self._script(keys=keys, args=[msgspec.json.encode(body)])
+            named, *answers = await self._script(keys=keys, args=[msgspec.json.encode(body)])
         except (RedisError, OSError) as error:
             self._returned += returned  # once more when Redis is back; giving back twice does nothing
             self._go_alone(wants, error)
             return
+        epoch = named.decode()
         if self._epoch not in ("", epoch):
             log.warning("limits_registered_again", held=len(self._held))
             self._renew_at = 0.0  # the data was wiped: register what is held before anything else
