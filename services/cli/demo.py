@@ -11,12 +11,12 @@ from rich.console import Console
 from services.cli.client import Client
 from services.cli.verify import Request, until_stopped, verify_list
 from services.maillab.lab import Lab
-from services.maillab.sample import SAMPLE_LIST, sample_world
+from services.maillab.sample import SAMPLE_LIST, SAMPLE_SETTINGS, sample_world
 from services.standalone.system import standalone
 from shared.settings import PREFIX, Settings
 
-RETRY_DELAYS = (2.0, 4.0)  # the lab's greylisting lets an address pass after seconds, not minutes
-PROBE_TIMEOUT = 4.0  # the lab's silent hosts need no more to be known as silent
+# Whatever the environment says, the demonstration runs on embedded parts.
+EMBEDDED = {"amqp_url": None, "redis_url": None, "mongo_url": None, "host": "127.0.0.1", "port": 0, "auth_mode": "dev"}
 
 
 async def run_demo(out: Path, stop: asyncio.Event) -> int:
@@ -29,15 +29,9 @@ async def _demo(out: Path, console: Console) -> int:
     async with Lab(sample_world()) as lab:
         console.print(f"mail lab: DNS on {lab.dns}, SMTP on 127.x.y.z port {lab.smtp_port}")
         with tempfile.TemporaryDirectory(prefix="mailvet-demo-") as folder:
-            lab_settings = {name.removeprefix(PREFIX).lower(): value for name, value in lab.env().items()}
-            settings = Settings.load(
-                **lab_settings,
-                data_dir=Path(folder),
-                port=0,
-                retry_delays=RETRY_DELAYS,
-                probe_timeout=PROBE_TIMEOUT,
-                log_level="warning",
-            )
+            lab_settings = {**lab.env(), **SAMPLE_SETTINGS}
+            given = {name.removeprefix(PREFIX).lower(): value for name, value in lab_settings.items()}
+            settings = Settings.load(**given, **EMBEDDED, data_dir=Path(folder), log_level="warning")
             async with standalone(settings) as system, Client(system.url, system.api_key) as client:
                 console.print(f"gateway: {system.url}")
                 code = await verify_list(client, SAMPLE_LIST, Request(what=[], out=out.absolute()), console)
