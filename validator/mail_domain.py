@@ -63,7 +63,7 @@ class MailDomain:
         self._asking = True
         day = int(time.time() // KNOWN_FOR)
         digest = hashlib.blake2b(f"{self.name} {day}".encode(), digest_size=8).hexdigest()
-        return Recipient(f"n{digest}@{self.name}", self, 0)
+        return Recipient(f"n{digest}@{self.name}", self, 0, random=True)
 
     def wait(self, group: Group, recipient: Recipient) -> None:
         self._waiting.append((group, recipient))

@@ -73,7 +73,8 @@ async def probing(world: World, **settings: object) -> AsyncIterator[Bench]:
             )
             yield Bench(lab, probe, notes)
             await probe.drain(5)
-        assert lab.complaints() == []
+        complaints = lab.complaints()
+        assert complaints == []
         for session in lab.log.sessions():
             assert not session.data
             assert lab.log.peak_connections(session.host) <= 2

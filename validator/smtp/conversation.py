@@ -50,13 +50,14 @@ class Conversation:
         self._pace = pace
         self.asked = 0  # recipients answered in this session
         self.refused = 0
+        self.random_refused = 0  # of those, random addresses: they say nothing about the quality of a list
         self.companions: list[Recipient] = []  # named by askers on acceptance, to be asked next
         self.trouble: Attempt | None = None  # why the session is of no more use; the host may be
         self.refusal: Attempt | None = None  # the host refuses us: it must not be asked on
         self.tls_asked_for = False
         self.over = False  # QUIT was said
         self._held: list[Recipient] = []  # each with its `reply`
-        self._attempts: dict[int, Attempt] = {}  # by identity of the reply: hosts repeat themselves
+        self._attempts: dict[Reply, Attempt] = {}  # hosts repeat themselves
         self._heard_at: dict[str, float] = {}  # wall clock, of traced recipients by address
         self._story: list[tuple[float, str, str, str]] = []
         self._in_transaction: int | None = None  # recipients accepted in it; None: none is open
@@ -236,7 +237,7 @@ class Conversation:
                 self.trouble = Attempt(**self._place, outcome=Outcome.PROTOCOL_ERROR, phase=Phase.RCPT)
                 return [*again, *recipients[place:]]
             if reply.code in _ACCEPTED:
-                recipient.reply = known.get(id(reply)) or self._attempt(reply)
+                recipient.reply = known.get(reply) or self._attempt(reply)
                 held.append(recipient)
                 self._accepted(recipient)
             elif reply.code in _CLOSING:
@@ -270,6 +271,7 @@ class Conversation:
     def _refuse(self, recipient: Recipient, reply: Reply) -> None:
         self.asked += 1
         self.refused += 1
+        self.random_refused += recipient.random
         recipient.reply = attempt = self._attempt(reply, about=recipient.address)
         self._held.append(recipient)
         if attempt.kind is None:
@@ -310,7 +312,7 @@ class Conversation:
         self._held += recipients
 
     def _attempt(self, reply: Reply, phase: Phase = Phase.RCPT, about: str = "") -> Attempt:
-        attempt = self._attempts.get(id(reply)) if phase is Phase.RCPT else None
+        attempt = self._attempts.get(reply) if phase is Phase.RCPT else None
         if attempt is None:
             attempt = Attempt(
                 **self._place,
@@ -322,7 +324,7 @@ class Conversation:
                 after=retry_hint(reply.text) if 400 <= reply.code < 500 else None,
             )
             if phase is Phase.RCPT:
-                self._attempts[id(reply)] = attempt
+                self._attempts[reply] = attempt
         return attempt
 
     def _failed(self, phase: Phase, reply: Reply | None, outcome: Outcome | None = None) -> Attempt:

@@ -31,7 +31,7 @@ from validator.egress.limits import NoSlot
 from validator.evidence import Attempt, Outcome, Phase
 from validator.smtp.classify import ReplyClass
 from validator.smtp.conversation import Conversation
-from validator.smtp.pace import SESSION, Pace
+from validator.smtp.pace import REJECTS, Pace
 from validator.smtp.recipient import Recipient
 from validator.smtp.session import SERVICE_CLOSING, Session, Timeouts
 
@@ -40,7 +40,6 @@ log = get_log("validator.smtp")
 LINGER: Final = 0.15  # seconds a session waits for more, at hosts where more used to come
 REST: Final = 1.0  # seconds in which newcomers get the answer of those before; longer memory is the breaker's
 FAULT_PAUSE: Final = 1.0  # seconds before the next session after one that a fault of ours ended
-SHARE: Final = SESSION // 2  # recipients waiting for each session before another one is worth its connection
 MAX_DROPS: Final = 6  # sessions that may break with a recipient unanswered
 
 _TROUBLES: Final = {
@@ -152,8 +151,9 @@ class MailHost:
             task.add_done_callback(self._ended)
 
     def _wants_another(self) -> bool:
+        """A further connection is worth it when the running ones will not get to the end of the queue."""
         running = len(self._sessions)
-        return running == 0 or (running < self._slots_now and len(self._queue) > SHARE * running)
+        return running == 0 or (running < self._slots_now and len(self._queue) > self._pace.reach * running)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sessions.discard(task)
@@ -272,8 +272,7 @@ class MailHost:
     async def _talk(self, talk: Conversation) -> list[Recipient]:
         """Flights until the queue, the pace or the session is at its end. Returns those to be asked again."""
         while True:
-            room = min(talk.room, self._pace.next_flight(talk.asked, talk.refused, self.waiting + len(talk.companions)))
-            batch = self._take(min(room, 2) if talk.wary else room, talk.companions)
+            batch = self._next_flight(talk)
             if not batch:
                 if not self.waiting and talk.room and await self._linger(talk):
                     continue
@@ -288,13 +287,25 @@ class MailHost:
                 return [*left, *talk.companions]
             self._queue.extendleft(reversed(left))
 
-    def _take(self, size: int, companions: list[Recipient]) -> list[Recipient]:
-        """The next of the queue that somebody still waits for, all of one kind; companions at their end, where the
-        harm is least if the host takes offence. Suspects come when there is nobody else.
+    def _next_flight(self, talk: Conversation) -> list[Recipient]:
+        """Recipients of the queue, and companions at their end, where the harm is least if the host takes offence.
+
+        Companions are asked about in order to be refused, so they use up the session's refusals first.
         """
+        room = min(talk.room, 2) if talk.wary else talk.room
+        random = min(len(talk.companions), room, max(0, REJECTS - talk.refused))
+        size = min(room, self._pace.next_flight(talk.asked, talk.refused + random, self.waiting))
+        batch = self._take(min(size, max(0, room - random)))
+        if not (batch and batch[0].smtputf8):
+            batch += talk.companions[:random]
+            del talk.companions[:random]
+        return batch
+
+    def _take(self, size: int) -> list[Recipient]:
+        """The next of the queue that somebody still waits for, all of one kind. Suspects when there is nobody else."""
         batch: list[Recipient] = []
         queue = self._queue
-        while queue and len(batch) < size - len(companions):
+        while queue and len(batch) < size:
             recipient = queue.popleft()
             if recipient.asker.closed:
                 continue
@@ -302,8 +313,6 @@ class MailHost:
                 queue.appendleft(recipient)
                 break
             batch.append(recipient)
-        while companions and len(batch) < size and not (batch and batch[0].smtputf8):
-            batch.append(companions.pop(0))
         while not batch and size and self._suspects:
             if not (suspect := self._suspects.popleft()).asker.closed:
                 batch.append(suspect)
@@ -341,11 +350,11 @@ class MailHost:
         else:
             talk.release()
         if trouble is None:
-            self._pace.session_done(talk.asked, talk.refused)
+            self._pace.session_done(talk.asked, talk.refused - talk.random_refused)
         else:
             told, silent = trouble.outcome is Outcome.REPLIED, trouble.outcome is Outcome.TIMEOUT
             answered = 0 if desync else talk.asked
-            self._pace.broke(answered, talk.refused, len(left), told=told, silent=silent)
+            self._pace.broke(answered, talk.refused - talk.random_refused, len(left), told=told, silent=silent)
             left = self._isolate(left, trouble, first=answered == 0, anyone=desync or told)
         self._queue.extendleft(reversed(left))
         stop = talk.refusal or (trouble if trouble is not None and self._is_final(trouble) else None)

@@ -66,6 +66,12 @@ class Pace:
             return 0  # a new session is worth more than a few small flights
         return max(1, min(self.flight, room, bearable))
 
+    @property
+    def reach(self) -> int:
+        """Recipients that one session will hardly get further than."""
+        risk = (self._refused + 0.1) / (self._asked + 10)
+        return max(1, min(self.session, int(REJECTS / risk)))
+
     def flight_done(self, size: int, seconds: float) -> None:
         """All of a flight was answered."""
         if seconds > SLOW_FLIGHT:

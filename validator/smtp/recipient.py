@@ -45,6 +45,7 @@ class Recipient(msgspec.Struct, gc=False, eq=False):
     asker: Asker
     index: int  # the asker's own
     smtputf8: bool = False
+    random: bool = False  # asked about in order to be refused
     drops: int = 0  # sessions that broke with this one unanswered
     hops: int = 0  # mail hosts of the route that are done with it
     reply: Attempt | None = None  # what the session said, held back until it ends in order

@@ -26,7 +26,7 @@ class ProtocolError(Exception):
     """The peer does not speak SMTP. The message never holds what it said."""
 
 
-class Reply(msgspec.Struct, frozen=True, gc=False):
+class Reply(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """One complete reply. `text`: all lines joined by a blank, clean and short enough to show."""
 
     code: int

@@ -90,6 +90,19 @@ async def test_one_flight_is_mail_and_recipients_and_quit_together():
     assert asker.answers["b@x.test"].kind is ReplyClass.MAILBOX_MISSING
 
 
+async def test_replies_of_many_lines_are_never_taken_for_one_another():
+    talk, peer = await opened("PIPELINING")
+    asker = Asker()
+    for number in range(50):
+        yes = number % 2
+        replies = ["250-2.1.5 Yes", "250 2.1.5 Yes"] if yes else ["550-5.1.1 No", "550 5.1.1 No"]
+        prelude = ["250 ok"] if number == 0 else []
+        await asked(talk, peer, recipients(asker, f"a{number}@x.test"), *prelude, *replies)
+    await left(talk, peer, "221 bye")
+    talk.release()
+    assert [attempt.code for attempt in asker.answers.values()] == [550, 250] * 25
+
+
 async def test_mail_is_said_once_for_many_flights():
     talk, peer = await opened("PIPELINING")
     asker = Asker()
