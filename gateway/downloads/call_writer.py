@@ -44,4 +44,4 @@ async def written(job: Job, file_id: str) -> AsyncGenerator[bytes]:
     finally:
         if child.returncode is None:
             child.kill()
-            await asyncio.shield(child.wait())
+            await child.wait()

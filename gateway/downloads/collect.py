@@ -11,6 +11,7 @@ exports, made under another name and renamed, so that what is there is whole.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import struct
@@ -52,8 +53,10 @@ async def collected(settings: Settings, documents: Documents, file: Document) ->
 def _keep(folder: Path, final: Path) -> None:
     try:
         folder.rename(final)
-    except OSError:  # another request was faster
+    except OSError as error:
         shutil.rmtree(folder)
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # those: another request was faster
+            raise
 
 
 async def _collect(documents: Documents, file_id: str, exports: Path) -> Path:
@@ -71,7 +74,7 @@ async def _collect(documents: Documents, file_id: str, exports: Path) -> Path:
                     at += len(line)
                 verdicts.write(b"".join(line for _, line in lines))
     except BaseException:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder))
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise
     return folder
 

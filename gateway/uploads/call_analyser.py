@@ -56,7 +56,7 @@ async def _call(job: Job, file_id: str) -> Summary:
     finally:
         if child.returncode is None:
             child.kill()
-            await asyncio.shield(child.wait())
+            await child.wait()
     if child.returncode:
         log.error("analysis_died", file_id=file_id, returncode=child.returncode, stderr_bytes=len(trouble))
         if child.returncode < 0:  # a signal: it ran against a bound, or into a fault of a library

@@ -1,8 +1,9 @@
 """A multipart body, streamed to disk in constant memory: the file to the upload's folder, the few fields to memory.
 
 Bounds, each with its answer: the body's size (413, before a byte is read where Content-Length tells, else while it
-streams), one file and ten fields of 64 KiB (400), part headers of 8 KiB (400), silence or a trickle (408). Whoever
-calls this owns the folder and removes it on any error, a client that has gone included.
+streams), one file and ten fields of 64 KiB (400), part headers of 8 KiB (400), silence or a trickle (408). Nothing is
+stored of a body once it is refused. Whoever calls this owns the folder and removes it on any error, a client that has
+gone included.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ MAX_FIELD_BYTES = 65_536
 MAX_PART_HEADERS = 8_192
 FRAME_BYTES = 1_048_576  # of a body beside the file: fields, boundaries, headers
 MAX_FILENAME = 255  # characters
+READ_OFF_BYTES = 1_073_741_824  # of a body that is refused, before the connection is closed on its sender
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_CLOSE = {"Connection": "close"}  # the rest of the body is not wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,44 @@ PACE = Pace()
 
 
 def too_large(limit: int) -> Problem:
-    return Problem(413, "too_large", f"The file is larger than {limit} bytes.", headers=_CLOSE, limit=limit)
+    return Problem(413, "too_large", f"The file is larger than {limit} bytes.", limit=limit)
 
 
 def _bad(code: str, detail: str, field_: str | None = None) -> Problem:
-    return Problem(400, code, detail, headers=_CLOSE, field=field_ or "body")
+    return Problem(400, code, detail, field=field_ or "body")
 
 
 async def receive_upload(request: Request, target: Path, max_bytes: int, pace: Pace = PACE) -> Received:
     """Write the part `file` to `target`, which is created, durably. Raises Problem; OSError where the disk refuses."""
+    chunks = _paced(request, pace)
+    try:
+        return await _receive(request, chunks, target, max_bytes)
+    except Problem as problem:
+        if problem.status == 408 or not await _read_off(request, chunks):
+            problem.headers["Connection"] = "close"
+        raise
+
+
+async def _read_off(request: Request, chunks: AsyncIterator[bytes]) -> bool:
+    """Read the rest of a body that is refused, and forget it; whether it came to its end.
+
+    Most clients read no answer before they have sent everything: closing the connection under them would show them a
+    broken connection instead of the problem. A client that asked first (RFC 9110 section 10.1.1) has sent nothing.
+    """
+    if request.headers.get("expect", "").lower() == "100-continue":
+        return False
+    size = 0
+    try:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > READ_OFF_BYTES:
+                return False
+    except (Problem, ClientDisconnect):
+        return False
+    return True
+
+
+async def _receive(request: Request, chunks: AsyncIterator[bytes], target: Path, max_bytes: int) -> Received:
     boundary = _boundary(request)
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes + FRAME_BYTES:
@@ -75,7 +105,7 @@ async def receive_upload(request: Request, target: Path, max_bytes: int, pace: P
         parts = _Parts(out, max_bytes)
         parser = MultipartParser(boundary, parts.callbacks(), max_header_size=MAX_PART_HEADERS)
         try:
-            async for chunk in _paced(request, pace):
+            async for chunk in chunks:
                 parts.count(len(chunk))
                 parser.write(chunk)
             parser.finalize()
@@ -95,7 +125,6 @@ def _boundary(request: Request) -> bytes:
             415,
             "unsupported_media_type",
             "Send the list as multipart/form-data, in the part `file`.",
-            headers=_CLOSE,
             field="content-type",
         )
     boundary = options.get(b"boundary", b"")
@@ -115,7 +144,7 @@ async def _paced(request: Request, pace: Pace) -> AsyncIterator[bytes]:
             async with asyncio.timeout_at(min(opened + pace.window, begun + pace.total)):
                 chunk = await anext(stream, None)
         except TimeoutError:
-            raise Problem(408, "too_slow", "The upload is too slow.", headers=_CLOSE) from None
+            raise Problem(408, "too_slow", "The upload is too slow.") from None
         if chunk is None:
             return
         yield chunk

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from gateway.batches.state import ACCEPT, FileStatus
 from gateway.batches.store import accept_file, receiving_file, store_batches
 from gateway.collections import BATCHES, FILES
 from gateway.parts import Parts
-from gateway.problem import Problem
+from gateway.problem import Problem, not_found
 from gateway.uploads.analyse import Job, Summary
 from gateway.uploads.call_analyser import call_analyser
 from gateway.uploads.folder import LOCK_SUFFIX, erase_folders, receiving, uploads_dir
@@ -43,6 +43,7 @@ from shared.logs import get_log
 log = get_log("gateway.uploads")
 
 DAY = 86_400.0  # seconds
+_YES, _NO = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ async def submit(parts: Parts, caller: Caller, file_id: str, upload: Upload) -> 
             raise in_flight()
         found = await parts.documents.get(FILES, file_id)
         if found is not None:
+            if found.get("table") is None:  # erased since
+                raise not_found("file")
             if found["status"] != FileStatus.RECEIVING:
                 return found
             await parts.documents.delete_many(BATCHES, {"fileId": file_id})
@@ -106,12 +109,12 @@ async def _hold_and_store(parts: Parts, document: Document, folder: Path) -> Doc
 
 
 @asynccontextmanager
-async def _or_else(undo: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Undo what was begun when it fails or is cancelled."""
+async def _or_else(undo: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Undo what was begun when it fails or is cancelled; to the end, even if cancelled once more."""
     try:
         yield
     except BaseException:
-        await asyncio.shield(undo())
+        await asyncio.shield(asyncio.create_task(undo(), name="upload-undo"))
         raise
 
 
@@ -121,14 +124,14 @@ def in_flight() -> Problem:
 
 def _job(parts: Parts, folder: Path, received: Received) -> Job:
     settings = parts.settings
-    has_header = received.fields.get("has_header", "").strip().lower()
-    if has_header not in ("", "true", "false", "1", "0", "yes", "no"):
+    said = received.fields.get("has_header", "").strip().lower()
+    if said and said not in _YES | _NO:
         raise Problem(422, "invalid_request", "has_header is true or false.", field="has_header")
     return Job(
         folder=str(folder.resolve()),
         filename=received.filename,
         column=received.fields.get("column", "").strip() or None,
-        has_header=has_header in ("true", "1", "yes") if has_header else None,
+        has_header=said in _YES if said else None,
         batch_size=settings.batch_size,
         max_rows=settings.max_upload_rows,
         max_bytes=settings.max_upload_bytes,

@@ -20,6 +20,7 @@ from gateway.collections import FILES
 from gateway.files.change import start
 from gateway.problem import Problem
 from gateway.uploads.folder import receiving
+from gateway.uploads.keep_list import LIST_TABLE
 from gateway.uploads.plan import PlannedBatch
 from gateway.uploads.receive import Received
 from gateway.uploads.routes import router
@@ -252,6 +253,19 @@ async def test_a_file_over_the_limit_is_refused_while_it_streams(refusing: ListG
     assert await nothing_is_left(refusing)
 
 
+async def test_a_client_that_asks_first_need_not_send_what_is_too_large(refusing: ListGateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", refusing.port)
+    writer.write(
+        b"POST /api/v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\nExpect: 100-continue\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    )
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
 async def multipart(gateway: ListGateway, *parts: str, kind: str = "multipart/form-data; boundary=b") -> httpx.Response:
     body = "".join(f"--b\r\n{part}\r\n" for part in parts) + "--b--\r\n"
     return await gateway.client.post("/api/v1/files", content=body.encode(), headers={"content-type": kind})
@@ -349,7 +363,16 @@ async def test_a_list_can_be_looked_at_before_it_is_paid_for(gateway: ListGatewa
 async def test_a_crash_between_hold_and_batches_is_taken_up_by_the_same_key(gateway: ListGateway) -> None:
     file_id, content = "f" * 32, b"email\na@x.de\nb@y.de\n"
     left = receiving_file(
-        file_id, ORG, kind="upload", filename="a.csv", created_at=1.0, total=2, unique=2, duplicates=0, malformed=0
+        file_id,
+        ORG,
+        kind="upload",
+        filename="a.csv",
+        created_at=1.0,
+        total=2,
+        unique=2,
+        duplicates=0,
+        malformed=0,
+        table=LIST_TABLE,
     )
     await gateway.documents.insert(FILES, left)
     await gateway.ledger.hold(ORG, file_id, 2)
