@@ -111,7 +111,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 async def test_whenever_a_gateway_is_killed_the_balance_follows_from_the_entries(tmp_path: Path) -> None:
     path = tmp_path / "documents.db"
-    for life in range(4):
+    for life in range(3):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
@@ -137,7 +137,7 @@ async def test_whenever_a_gateway_is_killed_the_balance_follows_from_the_entries
                 await ledger.refund(ORG, 1, file_id)
                 await ledger.hold(ORG, file_id, 60)
                 await ledger.settle(ORG, file_id, 50)
-    rounds = sum(10 + 3 * life for life in range(4))
+    rounds = sum(10 + 3 * life for life in range(3))
     async with SqliteDocuments(path, ALL) as documents:
         final = await recompute(documents, Ledger(documents, time.time), ORG)
     assert final.differences == ()
