@@ -244,6 +244,20 @@ async def test_a_lost_message_is_made_up_by_the_refresh(url, redis, monkeypatch)
         await until(lambda: state(theirs) == "open")
 
 
+async def test_a_message_that_is_none_is_ignored(redis, pair):
+    ours, theirs = pair
+    for nonsense in (
+        b"",
+        b"{}",
+        b'{"host": "x"}',
+        b"\xff",
+        b'{"host":"x","state":"ajar","failures":0,"opens":0,"kind":"","wait":0,"version":"1"}',
+    ):
+        await redis.publish(redis_keys.BREAKER_CHANGES, nonsense)
+    fail(ours)
+    await until(lambda: state(theirs) == "open")
+
+
 async def test_every_key_has_a_time_to_live(redis, pair):
     ours, theirs = pair
     fail(ours)

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
+from prometheus_client import Counter
+
 from shared.address_guard import allowed_networks, forbidden, is_ip_like
 from shared.settings import Settings
 from validator.dns import wire
@@ -38,6 +40,8 @@ CACHE_SIZE = 20_000
 SHORTEST, LONGEST = 60.0, 3_600.0  # seconds a positive answer is kept, whatever its TTL says
 NEGATIVE = 300.0
 FAILED = 15.0
+
+ROUTES = Counter("mailvet_dns_routes_total", "Domains looked up, by what came of it", ["outcome"])
 
 _HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z")
 
@@ -92,6 +96,11 @@ class Resolver:
         return Budget(MAX_QUERIES, asyncio.get_running_loop().time() + self._timeout)
 
     async def _find_route(self, domain: str) -> MailRoute:
+        route = await self._ask_for_route(domain)
+        ROUTES.labels(route.outcome.value).inc()
+        return route
+
+    async def _ask_for_route(self, domain: str) -> MailRoute:
         if is_ip_like(domain):
             return self._route(Outcome.PRIVATE_ADDRESS, NEGATIVE, why="an address literal or this machine")
         async with self._turns:

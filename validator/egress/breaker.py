@@ -28,6 +28,7 @@ from importlib.resources import files
 from typing import Any, Self
 
 import msgspec
+from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -42,6 +43,9 @@ PROBE_LEASE = 120.0  # seconds; longer than the longest session
 IDLE = 600.0  # seconds after which a closed breaker forgets its failures, as in breaker.lua
 BLOCKED_FACTOR = 10.0  # a block of us lasts; the pause is so many times longer
 _STATE = msgspec.json.Decoder(Seen)
+
+OPENINGS = Counter("mailvet_breaker_openings_total", "Breakers that a report of this process opened", ["kind"])
+TROUBLED = Gauge("mailvet_breakers_troubled", "Mail hosts whose breaker is not closed, as this process knows it")
 
 log = get_log("breaker")
 
@@ -185,6 +189,8 @@ class Breakers:
         circuit.used = self._clock()
         circuit.probing = circuit.probing and not token
         circuit.failed(trouble, weight, factor)
+        if not circuit.closed:
+            OPENINGS.labels(trouble.value).inc()
         self._report("failure", mail_host, weight, token, str(trouble), known, factor)
         if self._alone:
             circuit.changed_alone = True
@@ -272,8 +278,12 @@ class Breakers:
     async def _listen(self, redis_url: str) -> None:
         async with Listener(redis_url, redis_keys.BREAKER_CHANGES) as changes:
             async for heard in changes:
-                if isinstance(heard, Heard):  # what a gap swallowed comes with the refresh
+                if not isinstance(heard, Heard):
+                    continue  # what the gap swallowed comes with the refresh
+                try:
                     self._apply(heard.data)
+                except msgspec.DecodeError:  # anybody may publish; a stranger's message must not end the listening
+                    log.warning("breaker_change_not_understood")
 
     async def _keep_fresh(self) -> None:
         while not self._stopping.is_set():
@@ -313,6 +323,7 @@ class Breakers:
 
     def _forget_idle(self) -> None:
         now = self._clock()
+        TROUBLED.set(sum(not circuit.closed for circuit in self._circuits.values()))
         for host, circuit in list(self._circuits.items()):
             if circuit.closed and (not circuit.failures or now - circuit.used > IDLE):
                 del self._circuits[host]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import msgspec
 import pybreaker
@@ -24,7 +25,7 @@ class Seen(msgspec.Struct, frozen=True):
     """The fleet's state of a breaker, as breaker.lua tells it. `wait`: ms until a half-open session is due."""
 
     host: str
-    state: str
+    state: Literal["closed", "open", "half-open"]
     failures: int
     opens: int
     kind: str

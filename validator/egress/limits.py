@@ -27,6 +27,7 @@ from importlib.resources import files
 from typing import Any, Self
 
 import msgspec
+from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -47,6 +48,12 @@ REST = 1.0  # seconds without Redis before it is tried again
 MOST = 64  # sessions asked for in one call
 SLOW = 4  # without Redis, rates are divided by this: there may be so many of us
 ADDRESS_FACTOR = 4  # an address that many MX names point at gets so many times one MX host's sessions
+
+GRANTED = Counter("mailvet_limit_slots_total", "Sessions that got a slot")
+WAITED_IN_VAIN = Counter(
+    "mailvet_limit_timeouts_total", "Sessions that got no slot in time, by kind of scope", ["scope"]
+)
+ALONE = Gauge("mailvet_limits_alone", "1 while Redis is away and the floor holds")
 
 log = get_log("limits")
 
@@ -130,6 +137,8 @@ class Limits:
             self._release(slot)
 
     async def _acquire(self, line: Line, max_wait: float) -> Slot:
+        if self._clerk is None or self._clerk.done():
+            raise RuntimeError("the limits are not open")
         loop = asyncio.get_running_loop()
         self._count += 1
         want = Want(f"{self._me}:{self._count}", line, loop.create_future())
@@ -138,7 +147,9 @@ class Limits:
         alarm = loop.call_later(max_wait, _give_up, want)
         try:
             if not await want.granted:
-                raise NoSlot(self._obstacle(line))
+                obstacle = self._obstacle(line)
+                WAITED_IN_VAIN.labels(obstacle.partition(":")[0]).inc()
+                raise NoSlot(obstacle)
         except asyncio.CancelledError:
             if want.id in self._held:  # granted in the same moment
                 self._release(self._held[want.id])
@@ -253,6 +264,7 @@ class Limits:
             self._renew_at = 0.0  # the data was wiped: register what is held before anything else
             self._news.set()
         self._epoch = epoch
+        ALONE.set(0)
         for want, (number, wait_ms) in zip(wants, answers, strict=True):
             if number:
                 self._refuse(want, want.line.scopes[int(number) - 1], int(wait_ms) / 1000)
@@ -274,6 +286,7 @@ class Limits:
             self._release(slot)
             return
         want.granted.set_result(True)
+        GRANTED.inc()
         self._turns.pass_on(slot.scopes, self._clock(), alone=self._on_my_own)  # there was room; perhaps there is more
 
     def _refuse(self, want: Want, scope: Scope, wait: float) -> None:
@@ -299,6 +312,7 @@ class Limits:
     def _go_alone(self, wants: list[Want], error: Exception) -> None:
         log.warning("limits_alone", cause=type(error).__name__)
         self._alone = True
+        ALONE.set(1)
         self._back_at = self._clock() + REST
         asyncio.get_running_loop().call_later(REST, self._news.set)
         for want in reversed(wants):
