@@ -11,7 +11,7 @@ from shared.documents import Collection
 # {_id, fileId, orgId, kind: upload|batch|single, filename, status, createdAt, startedAt, finishedAt, expiresAt,
 #  totalEmails, uniqueEmails, duplicates, malformed, creditsReserved, creditsCharged, totalBatches, completedBatches,
 #  processed, valid, invalid, risky, unknown, billable, reasons: {},
-#  domains: [[domain, valid, invalid, risky, unknown]], eta: {at, seconds}, aliveUntil (while receiving),
+#  domains: [domain, valid, invalid, risky, unknown, domain, ...], eta: {at, seconds}, aliveUntil (while receiving),
 #  outcome (from settling on), event: {id, type, at}, eventState: pending (until the webhooks took it), erasedAt,
 #  eraseState: running|done, table: {...how to read the upload again...}, callbackUrl, settled, failure}
 # status (gateway/batches/state.py): receiving -> queued -> processing <-> paused -> settling
@@ -53,7 +53,8 @@ CREDIT_ENTRIES = Collection("CreditEntries", indexed=("orgId", "at"), indexes=((
 #  recent: [movement ids], outbox: [{entries: [of a movement, not yet certainly in CREDIT_ENTRIES]}]}
 CREDIT_ACCOUNTS = Collection("CreditAccounts")
 
-# {_id: orgId, name, createdAt, plan, retentionDays}
+# {_id: orgId, name, createdAt, plan, retentionDays, lowCreditsBelow, lowCredits: {low, times}, lowCreditsEvent: {id, at,
+#  available, below}, stripeCustomer}
 ORGANISATIONS = Collection("Organisations", indexed=("createdAt",))
 # {_id: "{orgId}:{userId}", orgId, userId, email, role: owner|admin|member|viewer, createdAt, removedAt}
 MEMBERS = Collection("Members", indexed=("orgId", "userId"), indexes=(("orgId",), ("userId",)))
@@ -69,17 +70,29 @@ IDEMPOTENCY_KEYS = Collection("IdempotencyKeys", indexed=("createdAt",), indexes
 AUDIT = Collection("AuditLog", indexed=("orgId", "at"), indexes=(("orgId", "at"),))
 # {_id: "{orgId}:{keyed hash of the normalised address}", orgId, at}
 SUPPRESSED = Collection("Suppressed", indexed=("orgId", "at"), indexes=(("orgId", "at"),))
-# Stripe inbox: {_id: event id, type, objectId, receivedAt, handledAt}
+# Stripe inbox: {_id: event id, type, objectId, receivedAt, handledAt (0: not yet), tries, dueAt}
 STRIPE_EVENTS = Collection("StripeEvents", indexed=("handledAt", "receivedAt"), indexes=(("handledAt", "receivedAt"),))
-# {_id, orgId, url, events, secrets: [...], createdAt, disabledAt, ...}
+# What we sold: {_id: checkout session, orgId, pack, credits, quantity, amount, currency, priceId, createdAt}
+STRIPE_CHECKOUTS = Collection("StripeCheckouts")
+# What was paid, and what of it was paid back: {_id: payment intent (or what stands for it), orgId, credits, amount, cause,
+#  refunded, disputes: {id: status}, taken (credits taken back), steps: [credits], version}; gateway/billing/payments.py
+STRIPE_PAYMENTS = Collection("StripePayments")
+# {_id: orgId, enabled, threshold, pack, dailyCap, day, today (recharges begun on that day), openId, stopped (why)}
+AUTO_RECHARGES = Collection("AutoRecharges", indexed=("enabled",), indexes=(("enabled",),))
+# {_id, orgId, pack, credits, amount, currency, customer, card, state: open|paid|declined, intent, createdAt}
+RECHARGES = Collection("Recharges", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
+# {_id, orgId, kind: endpoint|callback, url, description, events, secret, oldSecret, oldSecretUntil, createdAt, disabledAt,
+#  disabledWhy, failingSince}
 WEBHOOK_ENDPOINTS = Collection("WebhookEndpoints", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
 # One per event and endpoint: {_id: "{eventId}:{endpointId}", orgId, endpointId, event, body, state, tries, dueAt,
 #  log: [...]}
 WEBHOOK_DELIVERIES = Collection(
     "WebhookDeliveries",
     indexed=("orgId", "endpointId", "state", "dueAt", "createdAt"),
-    indexes=(("state", "dueAt"), ("orgId", "createdAt"), ("endpointId", "createdAt")),
+    indexes=(("state", "dueAt", "endpointId"), ("createdAt",), ("endpointId", "createdAt")),
 )
+# Requests to erase one address: {_id, orgId, hash, state: running|done, files, results, createdAt, finishedAt}
+ERASURES = Collection("Erasures", indexed=("orgId", "state", "createdAt"), indexes=(("orgId", "createdAt"), ("state",)))
 
 ALL = (
     FILES,
@@ -93,6 +106,11 @@ ALL = (
     AUDIT,
     SUPPRESSED,
     STRIPE_EVENTS,
+    STRIPE_CHECKOUTS,
+    STRIPE_PAYMENTS,
+    AUTO_RECHARGES,
+    RECHARGES,
     WEBHOOK_ENDPOINTS,
     WEBHOOK_DELIVERIES,
+    ERASURES,
 )

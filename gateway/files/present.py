@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.batches.state import RUNNING_FILE, FileStatus, shown
-from gateway.results.summary import STATUSES
+from gateway.results.summary import STATUSES, by_domain
 from gateway.results.verdicts import rfc3339
 from shared.documents import Document
 
@@ -91,6 +91,6 @@ def present_stats(file: Document) -> dict[str, Any]:
         "reasons": file.get("reasons") or {},
         "domains": [
             {"domain": domain, "total": sum(counts), **dict(zip(STATUSES, counts, strict=True))}
-            for domain, *counts in file.get("domains") or []
+            for domain, counts in by_domain(file.get("domains") or [])
         ],
     }

@@ -1,13 +1,13 @@
 """What a batch's results add up to. Pure.
 
-A summary is `{valid, invalid, risky, unknown, billable, reasons: {reason: n}, domains: [[domain, valid, invalid, risky,
-unknown], ...]}`. Domains are a list because a document's keys must not contain dots (some MongoDB-wire servers refuse
-them). Counts of a file are sums of its batches' summaries, never increments.
+A summary is `{valid, invalid, risky, unknown, billable, reasons: {reason: n}, domains: [domain, valid, invalid, risky,
+unknown, domain, ...]}`. Domains are one flat list because some MongoDB-wire servers refuse keys with dots and lists in
+lists. Counts of a file are sums of its batches' summaries, never increments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,8 +47,18 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> Summary:
         summary[STATUSES[_AT[status]]] += count
         summary["billable"] += count * is_billable(status, reason)
         summary["reasons"][reason] = summary["reasons"].get(reason, 0) + count
-    summary["domains"] = [[domain, *counts] for domain, counts in domains.items()]
+    summary["domains"] = _flat(domains.items())
     return summary
+
+
+def _flat(domains: Iterable[tuple[str, list[int]]]) -> list[Any]:
+    return [value for domain, counts in domains for value in (domain, *counts)]
+
+
+def by_domain(flat: Sequence[Any]) -> Iterator[tuple[str, list[int]]]:
+    """(domain, [valid, invalid, risky, unknown]) of a summary's or a file's `domains`."""
+    for at in range(0, len(flat), 5):
+        yield flat[at], list(flat[at + 1 : at + 5])
 
 
 @dataclass(slots=True)
@@ -76,10 +86,8 @@ class Totals:
         self.billable += sign * summary["billable"]
         for reason, count in summary["reasons"].items():
             self.reasons[reason] = self.reasons.get(reason, 0) + sign * count
-        for domain, *counts in summary["domains"]:
-            known = self.domains.get(domain)
-            if known is None:
-                known = self.domains[domain] = [0, 0, 0, 0]
+        for domain, counts in by_domain(summary["domains"]):
+            known = self.domains.setdefault(domain, [0, 0, 0, 0])
             for position, count in enumerate(counts):
                 known[position] += sign * count
         if len(self.domains) > 2 * MAX_DOMAINS:
@@ -98,7 +106,7 @@ class Totals:
             "unknown": self.unknown,
             "billable": self.billable,
             "reasons": {reason: count for reason, count in sorted(self.reasons.items()) if count},
-            "domains": [[domain, *self.domains[domain]] for domain in self._largest(TOP_DOMAINS)],
+            "domains": _flat((domain, self.domains[domain]) for domain in self._largest(TOP_DOMAINS)),
         }
 
     def summary(self) -> Summary:
@@ -107,7 +115,7 @@ class Totals:
             **{status: getattr(self, status) for status in STATUSES},
             "billable": self.billable,
             "reasons": self.reasons,
-            "domains": [[domain, *counts] for domain, counts in self.domains.items()],
+            "domains": _flat(self.domains.items()),
         }
 
 
