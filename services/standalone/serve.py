@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
-from services.standalone.system import standalone
+from services.standalone.system import System, standalone
 from shared.settings import Settings
 
 
@@ -12,4 +13,15 @@ async def serve_standalone(settings: Settings, stop: asyncio.Event) -> None:
     """Prints where the dashboard is and which API key to use once requests are answered."""
     async with standalone(settings) as system:
         print(f"mailvet is ready\n  dashboard  {system.url}/\n  API key    {system.api_key}", flush=True)  # noqa: T201
-        await system.validator.until(stop)
+        warning = asyncio.create_task(_warn_of_blocked_port(system), name="preflight-warning")
+        try:
+            await system.validator.until(stop)
+        finally:
+            warning.cancel()
+
+
+async def _warn_of_blocked_port(system: System) -> None:
+    """Once, as soon as it is known."""
+    finding = await system.validator.preflight.check()
+    if finding.state == "blocked":
+        print(f"mailvet: {finding.sentence}", file=sys.stderr, flush=True)  # noqa: T201
