@@ -34,6 +34,7 @@ MAX_RATIO = 100  # unpacked to packed, of an entry that is large enough to matte
 LARGE = 1_048_576
 COPY = 262_144
 WORKBOOK_FACTOR = 4  # XML is that much longer than the text in it
+WORKBOOK_RATIO = 500  # and packs that much better
 TABLE = "table.csv"
 
 Cell = float | str | bool | dt.time | dt.date | dt.datetime | dt.timedelta
@@ -45,7 +46,7 @@ def unpack(folder: Path, wanted: Wanted, max_bytes: int) -> Table:
     with _opened(upload) as archive:
         entries = _entries(archive)
         if _is_workbook(archive):
-            _check_sizes(archive.infolist(), WORKBOOK_FACTOR * max_bytes)
+            _check_sizes(archive.infolist(), WORKBOOK_FACTOR * max_bytes, WORKBOOK_RATIO)
             _write_sheet(upload, folder / TABLE)
             return describe_table(folder / TABLE, TABLE, "utf-8", wanted, delimiter=",")
         _refuse_documents(archive)
@@ -105,10 +106,10 @@ def _refuse_documents(archive: zipfile.ZipFile) -> None:
         raise Refusal(415, "unsupported_type", detail, field="file")
 
 
-def _check_sizes(entries: Sequence[zipfile.ZipInfo], max_bytes: int) -> None:
+def _check_sizes(entries: Sequence[zipfile.ZipInfo], max_bytes: int, max_ratio: int = MAX_RATIO) -> None:
     for entry in entries:
-        if entry.file_size > LARGE and entry.file_size > MAX_RATIO * max(1, entry.compress_size):
-            detail = f"An entry of the archive unpacks to more than {MAX_RATIO} times its size."
+        if entry.file_size > LARGE and entry.file_size > max_ratio * max(1, entry.compress_size):
+            detail = f"An entry of the archive unpacks to more than {max_ratio} times its size."
             raise Refusal(422, "zip_bomb", detail, field="file", entry=entry.filename[:200])
     if sum(entry.file_size for entry in entries) > max_bytes:
         raise _too_large(max_bytes)
@@ -149,7 +150,7 @@ def _check_inner(path: Path, max_bytes: int) -> None:
     with _opened(path) as inner:
         if not _is_workbook(inner):
             raise Refusal(422, "nested_archive", "There is an archive inside the archive.", field="file")
-        _check_sizes(inner.infolist(), WORKBOOK_FACTOR * max_bytes)
+        _check_sizes(inner.infolist(), WORKBOOK_FACTOR * max_bytes, WORKBOOK_RATIO)
 
 
 def _write_sheet(path: Path, target: Path) -> None:
