@@ -7,20 +7,23 @@ random one is told; who comes later finds it known.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
 from shared.address import Address
 from validator.batch import Batch
 from validator.dns.route import MailHost as Host
 from validator.evidence import Attempt, CatchAll, Outcome, Phase, Route
+from validator.providers import Provider
 from validator.smtp.classify import ReplyClass
 from validator.smtp.mail_host import MailHost
 from validator.smtp.recipient import Recipient
 
 KNOWN_FOR: Final = 86_400.0  # seconds
+PATIENCE: Final = 20.0  # seconds for the answer that another validator is getting; then the address is put off
 _BEFORE_RCPT: Final = (Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.MAIL)
 _NEXT_HOST: Final = (
     Outcome.UNREACHABLE,
@@ -32,31 +35,67 @@ _NEXT_HOST: Final = (
 _ABOUT_US: Final = (ReplyClass.SENDER_BLOCKED, ReplyClass.RATE_LIMITED)
 
 
+class CatchAllMemory(Protocol):
+    """validator.egress.catch_all.CatchAllMemory: what random addresses were told, for a day, by all validators."""
+
+    async def recall(self, domain: str) -> CatchAll | None: ...
+
+    async def claim(self, domain: str) -> bool: ...
+
+    async def remember(self, domain: str, found: CatchAll) -> None: ...
+
+    async def release(self, domain: str) -> None: ...
+
+    async def wait(self, domain: str, seconds: float) -> CatchAll | None: ...
+
+
 class MailDomain:
     """Shared by all batches. As an asker it owns the random recipient."""
 
     closed = False
+    curious = False
 
-    def __init__(self, name: str, remember: Callable[[str, CatchAll], None]) -> None:
+    def __init__(self, name: str, memory: CatchAllMemory, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        """`spawn` runs a side task of the probe."""
         self.name = name
-        self.known: CatchAll | None = None  # None: to be asked
-        self.known_until = 0.0
-        self.curious = False
+        self.groups = 0  # batches that have addresses here
         self.traced = False
-        self._remember = remember
-        self._asking = False
+        self.known: CatchAll | None = None  # None: to be asked
+        self._known_until = 0.0
+        self._memory = memory
+        self._spawn = spawn
+        self._preparing = asyncio.Lock()
+        self._ours = False  # the fleet lets us ask
+        self._asking = False  # the random recipient is on its way, or another validator's is
         self._waiting: list[tuple[Group, Recipient]] = []
 
     @property
     def busy(self) -> bool:
-        return self._asking or bool(self._waiting)
+        return self._asking or self.groups > 0 or bool(self._waiting)
 
-    def learn(self, found: CatchAll, now: float) -> None:
-        self.known = found
-        self.known_until = now + KNOWN_FOR
+    async def prepare(self, provider: Provider | None) -> None:
+        """Find out what is known, and whether asking would be up to us."""
+        async with self._preparing:
+            if self.known is not None and time.monotonic() < self._known_until:
+                return
+            if provider is not None and (provider.skip_catch_all or provider.accepts_all):
+                self._learn(CatchAll.SKIPPED)
+            else:
+                self.known = await self._memory.recall(self.name)
+                if self.known is not None:
+                    self._learn(self.known)
+                elif not self._ours:
+                    self._ours = await self._memory.claim(self.name)
+
+    def leave(self) -> None:
+        """A batch has no address here any more. What was claimed and not used is given up."""
+        self.groups -= 1
+        if self.groups == 0 and self._ours and not self._asking:
+            self._ours = False
+            self._spawn(self._memory.release(self.name))
 
     def wants_random(self) -> bool:
-        return self.known is None and not self._asking
+        return self.known is None and self._ours and not self._asking
 
     def random_recipient(self) -> Recipient:
         """The same one all day, in every process: a greylist must meet it twice."""
@@ -66,7 +105,11 @@ class MailDomain:
         return Recipient(f"n{digest}@{self.name}", self, 0, random=True)
 
     def wait(self, group: Group, recipient: Recipient) -> None:
+        """`recipient` was accepted, and is settled when it is known what that means."""
         self._waiting.append((group, recipient))
+        if not self._asking:
+            self._asking = True
+            self._spawn(self._hear_from_others())
 
     def accepted(self) -> Recipient | None:
         return None
@@ -74,14 +117,25 @@ class MailDomain:
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:
         """The random address got its answer: everybody who waits is judged with it."""
         found = _read_random(attempt)
+        self._ours = False
+        self._spawn(self._memory.remember(self.name, found))
+        self._tell(found, recipient.trace)
+
+    async def _hear_from_others(self) -> None:
+        self._tell(await self._memory.wait(self.name, PATIENCE) or CatchAll.INCONCLUSIVE, ())
+
+    def _tell(self, found: CatchAll, trace: tuple[dict[str, Any], ...]) -> None:
         self._asking = False
         if found in (CatchAll.YES, CatchAll.NO):
-            self.learn(found, time.monotonic())
-            self._remember(self.name, found)
+            self._learn(found)
         waiting, self._waiting = self._waiting, []
         for group, accepted in waiting:
-            accepted.trace += recipient.trace
+            accepted.trace += trace
             group.settle(accepted, found)
+
+    def _learn(self, found: CatchAll) -> None:
+        self.known = found
+        self._known_until = time.monotonic() + KNOWN_FOR
 
 
 def _read_random(attempt: Attempt) -> CatchAll:
@@ -113,6 +167,7 @@ class Group:
         self._members: dict[int, Address] = {}  # not settled yet, by position
         self._recipients: list[Recipient] = []
         self.traced = batch.trace
+        domain.groups += 1
 
     def ask(self, members: list[tuple[int, Address]]) -> None:
         self._members = dict(members)
@@ -144,10 +199,8 @@ class Group:
             self.settle(recipient, CatchAll.NOT_ASKED)
         elif self._domain.known is not None:
             self.settle(recipient, self._domain.known)
-        elif self._domain.busy:
-            self._domain.wait(self, recipient)
         else:
-            self.settle(recipient, CatchAll.NOT_ASKED)
+            self._domain.wait(self, recipient)
 
     def settle(self, recipient: Recipient, catch_all: CatchAll) -> None:
         address = self._members.pop(recipient.index, None)
@@ -164,6 +217,7 @@ class Group:
 
     def give_up(self) -> None:
         """The batch's time is over: what has no answer gets none."""
+        self._domain.leave()
         recipients, self._recipients = self._recipients, []
         for recipient in recipients:
             if recipient.index not in self._members:

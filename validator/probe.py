@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import cache
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from shared.address import Address, Malformed, parse_address
 from shared.logs import get_log
@@ -26,8 +25,8 @@ from validator.dns.route import MailHost as Host
 from validator.dns.route import MailRoute
 from validator.egress.breaker import Breakers
 from validator.egress.identity import Identity
-from validator.evidence import CatchAll, DnsAnswer, Route
-from validator.mail_domain import Group, MailDomain
+from validator.evidence import DnsAnswer, Route
+from validator.mail_domain import CatchAllMemory, Group, MailDomain
 from validator.providers import Provider, Providers
 from validator.smtp.mail_host import MailHost, Terms
 from validator.smtp.session import Timeouts
@@ -51,14 +50,6 @@ class Limits(Protocol):
     def session(
         self, mail_host: str, provider: Provider | None = None, *, address: str | None = None, max_wait: float = 30.0
     ) -> AbstractAsyncContextManager[object]: ...
-
-
-class CatchAllMemory(Protocol):
-    """What random addresses were told, for a day, by all validators."""
-
-    async def recall(self, domain: str) -> CatchAll | None: ...
-
-    async def remember(self, domain: str, found: CatchAll) -> None: ...
 
 
 class Probe:
@@ -141,7 +132,9 @@ class Probe:
                 log.warning("drain_gave_up", hosts=len(late))
                 await asyncio.wait(late)
         if self._side_tasks:
-            await asyncio.wait(set(self._side_tasks))
+            _, late_tasks = await asyncio.wait(set(self._side_tasks), timeout=1.0)
+            for task in late_tasks:
+                task.cancel()
 
     # --- inside ---
 
@@ -176,20 +169,12 @@ class Probe:
         if domain is None:
             if len(self._domains) >= REMEMBERED:
                 self._domains = {key: one for key, one in self._domains.items() if one.busy}
-            domain = self._domains[name] = MailDomain(name, self._remember)
-        now = time.monotonic()
-        if domain.known is None or domain.known_until < now:
-            domain.known = None
-            if provider is not None and (provider.skip_catch_all or provider.accepts_all):
-                domain.learn(CatchAll.SKIPPED, now)
-            elif (told := await self._catch_all.recall(name)) is not None:
-                domain.learn(told, now)
+            domain = self._domains[name] = MailDomain(name, self._catch_all, self._spawn)
+        await domain.prepare(provider)
         return domain
 
-    def _remember(self, domain: str, found: CatchAll) -> None:
-        task = asyncio.get_running_loop().create_task(
-            self._catch_all.remember(domain, found), name=f"catch-all-{domain}"
-        )
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="catch-all")
         self._side_tasks.add(task)
         task.add_done_callback(self._side_tasks.discard)
 

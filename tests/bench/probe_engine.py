@@ -1,14 +1,16 @@
 """The probe engine against the way everybody else does it: one connection for each address.
 
-Both ask the same mail lab (a process of its own, on the other core where there is one) in the same run, with the same cap
-of connections for each MX. What counts is the ratio; absolute numbers depend on the machine and on the lab, which is
-written in Python too and is mostly the slower side. Rows: `naive` is aiosmtplib as its documentation shows it; `engine`
-is MailHost and below, fed with recipients; `probe` is the whole of check_batch: syntax, lists, DNS, catch-all, judging.
+Both ask the same mail lab (a process of its own, on the other core where there is one) in the same run, with the same
+cap of connections for each MX. What counts is the ratio; absolute numbers depend on the machine and on the lab, which
+is written in Python too and is mostly the slower side. Rows: `naive` is aiosmtplib as its documentation shows it;
+`engine` is MailHost and below, fed with recipients; `probe` is the whole of check_batch: syntax, lists, DNS, catch-
+all, judging.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import multiprocessing
 import os
@@ -25,12 +27,15 @@ import uvloop
 
 from services.maillab.big import big_addresses, big_world
 from services.maillab.lab import Lab
+from shared.process import GC_THRESHOLDS
 from shared.settings import Settings
 from validator.dns.resolver import Resolver
 from validator.dns.route import MailHost as Host
+from validator.egress.breaker import Breakers
+from validator.egress.catch_all import CatchAllMemory
 from validator.egress.identity import Identity
 from validator.egress.limits import Limits
-from validator.evidence import Attempt, CatchAll
+from validator.evidence import Attempt
 from validator.probe import Probe
 from validator.providers import load_providers
 from validator.smtp.mail_host import FLIGHTS
@@ -164,35 +169,17 @@ class _Tally:
             self.complete.set()
 
 
-class _Memory:
-    def __init__(self) -> None:
-        self.found: dict[str, CatchAll] = {}
-
-    async def recall(self, domain: str) -> CatchAll | None:
-        return self.found.get(domain)
-
-    async def remember(self, domain: str, found: CatchAll) -> None:
-        self.found[domain] = found
-
-
-class _ClosedBreakers:
-    async def allows(self, host: str) -> bool:
-        return True
-
-    async def report(self, host: str, attempt: Attempt | None) -> None: ...
-
-
 @asynccontextmanager
 async def probe_of(lab: LabProcess) -> AsyncIterator[Probe]:
     settings = lab.settings
-    async with Resolver(settings) as resolver, Limits(settings, None) as limits:
+    async with Resolver(settings) as resolver, Limits(settings, None) as limits, Breakers(None) as breakers:
         probe = Probe(
             settings=settings,
             routes=resolver,
             identity=Identity(settings),
             limits=limits,
-            breakers=_ClosedBreakers(),
-            catch_all=_Memory(),
+            breakers=breakers,
+            catch_all=CatchAllMemory(None),
             providers=load_providers(),
         )
         yield probe
@@ -278,11 +265,12 @@ async def compare(*, rtt: float, hosts: int, few: int, many: int, bad: float) ->
 
 async def main() -> None:
     """Print one table for each round trip time and share of unknown mailboxes."""
+    gc.set_threshold(*GC_THRESHOLDS)  # as every process of ours
     cases: list[dict[str, Any]] = [
         {"rtt": 0.0, "hosts": 100, "few": 4_000, "many": 100_000, "bad": 0.05},
         {"rtt": 0.0, "hosts": 100, "few": 4_000, "many": 100_000, "bad": 0.2},
-        {"rtt": 0.05, "hosts": 100, "few": 1_000, "many": 20_000, "bad": 0.05},
-        {"rtt": 0.05, "hosts": 100, "few": 1_000, "many": 20_000, "bad": 0.2},
+        {"rtt": 0.05, "hosts": 100, "few": 1_500, "many": 60_000, "bad": 0.05},
+        {"rtt": 0.05, "hosts": 100, "few": 1_500, "many": 60_000, "bad": 0.2},
     ]
     for case in cases:
         print(await compare(**case), end="\n\n")

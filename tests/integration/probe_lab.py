@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 from services.maillab.lab import Lab
 from services.maillab.world import World
@@ -13,33 +12,20 @@ from shared.settings import Settings
 from shared.verdict import Result
 from validator.dns.resolver import Resolver
 from validator.egress.breaker import Breakers
+from validator.egress.catch_all import CatchAllMemory
 from validator.egress.identity import Identity
 from validator.egress.limits import Limits
-from validator.evidence import CatchAll
 from validator.probe import Probe
 from validator.providers import load_providers
-
-
-@dataclass
-class CatchAllNotes:
-    """What a fleet would remember, and what it was told."""
-
-    known: dict[str, CatchAll] = field(default_factory=dict)
-
-    async def recall(self, domain: str) -> CatchAll | None:
-        return self.known.get(domain)
-
-    async def remember(self, domain: str, found: CatchAll) -> None:
-        self.known[domain] = found
 
 
 class Bench:
     """The lab, the probe before it, and the question in a word."""
 
-    def __init__(self, lab: Lab, probe: Probe, notes: CatchAllNotes) -> None:
+    def __init__(self, lab: Lab, probe: Probe, memory: CatchAllMemory) -> None:
         self.lab = lab
         self.probe = probe
-        self.notes = notes
+        self.memory = memory
 
     async def check(
         self, *emails: str, look: int = 0, last_look: bool = True, trace: bool = False, deadline: float = 60
@@ -60,7 +46,7 @@ async def probing(world: World, **settings: object) -> AsyncIterator[Bench]:
     async with Lab(world) as lab:
         told = {name.removeprefix("MAILVET_").lower(): value for name, value in lab.env().items()}
         loaded = Settings.load(_env_file=None, **{"probe_timeout": 1, **told, **settings})
-        notes = CatchAllNotes()
+        memory = CatchAllMemory(None)
         async with Resolver(loaded) as resolver, Limits(loaded, None) as limits, Breakers(None) as breakers:
             probe = Probe(
                 settings=loaded,
@@ -68,10 +54,10 @@ async def probing(world: World, **settings: object) -> AsyncIterator[Bench]:
                 identity=Identity(loaded),
                 limits=limits,
                 breakers=breakers,
-                catch_all=notes,
+                catch_all=memory,
                 providers=load_providers(),
             )
-            yield Bench(lab, probe, notes)
+            yield Bench(lab, probe, memory)
             await probe.drain(5)
         complaints = lab.complaints()
         assert complaints == []

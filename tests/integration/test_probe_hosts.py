@@ -68,7 +68,7 @@ async def test_one_random_address_a_domain_after_a_real_one():
         rcpts = bench.lab.log.rcpts("mx.lab.test")
         assert len(randoms(rcpts)) == 1
         assert rcpts[0].startswith("ann")
-        assert bench.notes.known == {"lab.test": CatchAll.NO}
+        assert await bench.memory.recall("lab.test") is CatchAll.NO
 
 
 async def test_no_random_address_where_nobody_was_accepted():
@@ -79,9 +79,27 @@ async def test_no_random_address_where_nobody_was_accepted():
 
 async def test_what_the_fleet_remembers_is_not_asked_again():
     async with probing(one_host("catch_all")) as bench:
-        bench.notes.known["lab.test"] = CatchAll.YES
+        await bench.memory.remember("lab.test", CatchAll.YES)
         assert set(await bench.reasons(*names(5))) == {"catch_all"}
         assert randoms(bench.lab.log.rcpts()) == []
+
+
+async def test_while_another_validator_asks_its_answer_is_waited_for():
+    async with probing(one_host()) as bench:
+        assert await bench.memory.claim("lab.test")
+        asking = asyncio.create_task(bench.reasons(*names(5)))
+        while len(bench.lab.log.rcpts()) < 5:
+            await asyncio.sleep(0.01)
+        await bench.memory.remember("lab.test", CatchAll.YES)
+        assert set(await asking) == {"catch_all"}
+        assert randoms(bench.lab.log.rcpts()) == []
+
+
+async def test_a_claim_that_was_not_used_is_given_up():
+    async with probing(one_host()) as bench:
+        await bench.reasons(*names(2, local="missing"))
+        await asyncio.sleep(0)
+        assert await bench.memory.claim("lab.test")
 
 
 async def test_the_random_address_stays_the_same_for_the_second_look():
