@@ -36,23 +36,38 @@ class SettingsError(MailvetError):
 
 
 class ServerUnreachable(MailvetError):
-    """A server that we need does not answer."""
+    """A server that we need does not answer. `setting` says where it is; for embedded ones that is the data folder."""
+
+    setting: str = "MAILVET_DATA_DIR"
+
+    def __init__(self, why: str, *, setting: str | None = None) -> None:
+        super().__init__(why)
+        if setting is not None:
+            self.setting = setting
 
 
 class BrokerUnavailable(ServerUnreachable):
     """Nothing was confirmed; the caller may publish the same message id again."""
 
+    setting = "MAILVET_AMQP_URL"
+
 
 class DocumentsUnavailable(ServerUnreachable):
     """The document store did not answer; a write may or may not have happened."""
+
+    setting = "MAILVET_MONGO_URL"
 
 
 class RedisUnavailable(ServerUnreachable):
     """Redis did not answer. Nothing in it is the only copy of anything."""
 
+    setting = "MAILVET_REDIS_URL"
+
 
 class ValidatorUnavailable(ServerUnreachable):
     """No validator answered the internal call."""
+
+    setting = "MAILVET_VALIDATOR_URLS"
 
 
 class MessageUndecodable(MailvetError):

@@ -29,6 +29,7 @@ def configure_logs(level: str) -> None:
     logging.basicConfig(
         level=max(threshold, logging.WARNING), stream=sys.stderr, format="%(name)s %(levelname)s %(message)s"
     )
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # what it says is raised to us as well
 
 
 def get_log(name: str) -> structlog.typing.FilteringBoundLogger:

@@ -59,5 +59,6 @@ def run_process(main: Main) -> int:
         operator_error = _operator_error(error)
         if operator_error is None:
             raise
-        print(f"mailvet: {operator_error}", file=sys.stderr)  # noqa: T201 - the operator's line, not a log
+        where = f"{operator_error.setting}: " if isinstance(operator_error, ServerUnreachable) else ""
+        print(f"mailvet: {where}{operator_error}", file=sys.stderr)  # noqa: T201 - the operator's line, not a log
         return EXIT_SETTING

@@ -100,7 +100,9 @@ class BundledValkey:
                 while await self._answers("SHUTDOWN"):  # noqa: ASYNC110 - another process sets no event
                     await asyncio.sleep(0.02)
         except TimeoutError as error:
-            raise RedisUnavailable(f"the Valkey left behind at {self._socket} does not end") from error
+            raise RedisUnavailable(
+                f"the Valkey left behind at {self._socket} does not end", setting="MAILVET_DATA_DIR"
+            ) from error
         self._socket.unlink(missing_ok=True)
 
     def _start(self, binary: Path) -> None:
@@ -120,10 +122,15 @@ class BundledValkey:
             async with asyncio.timeout(_START_SECONDS):
                 while not await self._answers("PING"):
                     if self._server is None or self._server.poll() is not None:
-                        raise RedisUnavailable(f"the bundled Valkey did not start; see {self._folder / 'valkey.log'}")
+                        raise RedisUnavailable(
+                            f"the bundled Valkey did not start; see {self._folder / 'valkey.log'}",
+                            setting="MAILVET_DATA_DIR",
+                        )
                     await asyncio.sleep(0.01)
         except TimeoutError as error:
-            raise RedisUnavailable(f"the bundled Valkey is not ready after {_START_SECONDS:.0f} s") from error
+            raise RedisUnavailable(
+                f"the bundled Valkey is not ready after {_START_SECONDS:.0f} s", setting="MAILVET_DATA_DIR"
+            ) from error
 
     async def _answers(self, command: str) -> bool:
         """Whether a server took the command; one that is still loading has not."""

@@ -6,13 +6,19 @@ import ipaddress
 import socket
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import SettingsError
 
 PREFIX = "MAILVET_"
+_SCHEMES = {
+    "amqp_url": ("amqp://", "amqps://"),
+    "redis_url": ("redis://", "rediss://", "unix://"),
+    "mongo_url": ("mongodb://", "mongodb+srv://"),
+}
 CommaList = Annotated[tuple[str, ...], NoDecode]  # "a, b" -> ("a", "b")
 
 
@@ -74,6 +80,10 @@ class Settings(BaseSettings):
     stripe_secret_key: str | None = None
     stripe_webhook_secret: str | None = None
     stripe_api_base: str | None = None
+    packs_file: Path | None = None  # what is sold, instead of gateway/billing/packs.toml
+
+    # webhooks out
+    webhook_allow_networks: CommaList = ()  # CIDRs that may be delivered to although private; there http will do
 
     # sign-in
     clerk_jwks_url: str | None = None
@@ -83,6 +93,16 @@ class Settings(BaseSettings):
 
     # every process
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("amqp_url", "redis_url", "mongo_url")
+    @classmethod
+    def _urls(cls, value: str | None, info: ValidationInfo) -> str | None:
+        schemes = _SCHEMES[str(info.field_name)]
+        if value and not value.startswith(schemes):
+            raise ValueError(f"must begin with {' or '.join(schemes)}")
+        if value and info.field_name != "mongo_url":  # that one may name several hosts
+            _ = urlsplit(value).port  # ValueError: not a number
+        return value or None
 
     @field_validator(
         "validator_urls",

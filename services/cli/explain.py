@@ -60,9 +60,7 @@ async def explain_mail_host(settings: Settings, host: str, *, as_json: bool) -> 
             if response.is_success:
                 answers.append({"validator": url, **response.json()})
     if not answers:
-        raise ValidatorUnavailable(
-            "MAILVET_VALIDATOR_URLS: no validator answers there with this MAILVET_INTERNAL_TOKEN"
-        )
+        raise ValidatorUnavailable("no validator answers there with this MAILVET_INTERNAL_TOKEN")
     console = Console()
     for answer in answers:
         if as_json:

@@ -20,7 +20,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, 
 
 from shared.documents import Change, Collection, Condition, Document, Gt, Gte, In, Lt, Lte, Missing, Ne, Where
 from shared.documents.where import conditions, ordered_operand, refuse_undeclared
-from shared.errors import DocumentsUnavailable
+from shared.errors import DocumentsUnavailable, SettingsError
 
 _ANSWER_MS = 30_000  # a command that takes longer has failed; the first page of a long scan may be slow
 _DUPLICATE_KEY = 11000
@@ -45,7 +45,7 @@ class MongoDocuments:
         self._database: AsyncIOMotorDatabase[Document] | None = None
 
     async def __aenter__(self) -> Self:
-        with _translated():
+        try:
             self._client = AsyncIOMotorClient(
                 self._url,
                 w="majority",
@@ -56,7 +56,9 @@ class MongoDocuments:
                 waitQueueTimeoutMS=_ANSWER_MS,
                 appname="mailvet",
             )
-            self._database = self._client.get_default_database(_DEFAULT_DATABASE)
+        except (PyMongoError, ValueError) as error:  # nothing is sent yet: the URL is wrong
+            raise SettingsError("MAILVET_MONGO_URL", f"is no MongoDB URL ({type(error).__name__})") from error
+        self._database = self._client.get_default_database(_DEFAULT_DATABASE)
         try:
             for collection in self._collections:
                 await self._create(collection)

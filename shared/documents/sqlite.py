@@ -89,7 +89,9 @@ class SqliteDocuments:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DocumentsUnavailable(f"cannot make the folder of {self._path}: {error.strerror}") from error
+            raise DocumentsUnavailable(
+                f"cannot make the folder of {self._path}: {error.strerror}", setting="MAILVET_DATA_DIR"
+            ) from error
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -171,7 +173,7 @@ class SqliteDocuments:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, job)
         except sqlite3.Error as error:
-            raise DocumentsUnavailable(f"the document store failed: {error}") from error
+            raise DocumentsUnavailable(f"the document store failed: {error}", setting="MAILVET_DATA_DIR") from error
 
     def _rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

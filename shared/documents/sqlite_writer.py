@@ -68,7 +68,7 @@ class Writer:
             answers = [self._attempt(job) for job in jobs]
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            failure = DocumentsUnavailable(f"the document store failed: {error}")
+            failure = DocumentsUnavailable(f"the document store failed: {error}", setting="MAILVET_DATA_DIR")
             failure.__cause__ = error
             self._roll_back()
             return [failure] * len(jobs)
