@@ -17,9 +17,13 @@ from gateway.accounts.identify import Callers
 from gateway.answers import EveryAnswer
 from gateway.api_keys import routes as api_keys
 from gateway.audit import routes as audit
+from gateway.billing import routes as billing
+from gateway.billing.desk import opened_desk
+from gateway.billing.packs import load_packs
 from gateway.collections import ALL
 from gateway.credits import routes as credits_
 from gateway.credits.ledger import Ledger
+from gateway.dashboard import routes as dashboard
 from gateway.downloads import routes as downloads
 from gateway.files import routes as files
 from gateway.health import routes as health
@@ -51,6 +55,7 @@ ROUTERS = (
     api_keys.router,
     accounts.router,
     audit.router,
+    billing.router,
 )
 
 _PROBLEMS = {
@@ -126,6 +131,7 @@ def create_app(settings: Settings, *, documents: Documents | None = None, broker
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(EveryAnswer)
     app.include_router(health.router)
+    app.include_router(dashboard.router)
     for router in ROUTERS:
         app.include_router(router, responses=_problem_responses())
     return app
@@ -139,6 +145,7 @@ async def _opened(settings: Settings, documents: Documents | None, broker: Broke
     live news (streams must hear what the machine announces) -> the machine, last: it begins to work on files.
     """
     settings.need("redis_url", "internal_token")
+    packs = load_packs(settings.packs_file)
     async with contextlib.AsyncExitStack() as opened:
         redis = connect(str(settings.redis_url))
         opened.push_async_callback(redis.aclose)
@@ -161,6 +168,7 @@ async def _opened(settings: Settings, documents: Documents | None, broker: Broke
             machine=machine,
             live=LiveHub(redis, documents),
             validators=await opened.enter_async_context(_validators(settings)),
+            desk=await opened.enter_async_context(opened_desk(settings, packs, documents, ledger, time.time)),
         )
         await bootstrap(parts)
         await opened.enter_async_context(purging(documents))

@@ -7,7 +7,8 @@ other error is a bug, which is logged and counted, and the loop goes on as well:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from gateway.health import metrics
 from shared.errors import ServerUnreachable
@@ -42,3 +43,25 @@ async def keep_running(name: str, loop: Loop, stop: asyncio.Event) -> None:
                 await stop.wait()
         except TimeoutError:
             continue
+
+
+@contextlib.asynccontextmanager
+async def looping(name: str, loop: Loop) -> AsyncIterator[None]:
+    """`keep_running` as a task while the context is open. The loop has to notice `stop` by itself, soon."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(keep_running(name, loop, stop), name=name)
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def wait_for_any(seconds: float, *events: asyncio.Event) -> None:
+    """Until one of `events` is set, or `seconds` have passed."""
+    tasks = [asyncio.create_task(event.wait(), name="wait-for-any") for event in events]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from gateway.accounts.identify import Callers
+    from gateway.billing.desk import Desk
     from gateway.credits.ledger import Ledger
     from gateway.live.hub import LiveHub
     from gateway.machine import Machine
@@ -31,6 +32,7 @@ class Parts:
     machine: Machine
     live: LiveHub
     validators: httpx.AsyncClient  # for the internal calls; carries the internal token
+    desk: Desk | None = None  # billing; None: this installation sells nothing
 
 
 def _parts(request: Request) -> Parts:

@@ -21,3 +21,6 @@ ANNOUNCE_LOST = Counter("mailvet_announcements_lost", "Live news that Redis did 
 STREAMS = Gauge("mailvet_event_streams", "Event streams open now.")
 STREAMS_DROPPED = Counter("mailvet_event_streams_dropped", "Event streams ended because their reader was too slow.")
 LOOP_FAILURES = Counter("mailvet_loop_failures", "A background loop failed and was started again.", ["loop", "error"])
+STRIPE_EVENTS = Counter("mailvet_stripe_events", "Events of Stripe's that were acted upon.", ["type"])
+RECONCILED = Counter("mailvet_reconciled_payments", "Payments that reconciliation found missing.", ["outcome"])
+BILLING_ALERTS = Counter("mailvet_billing_alerts", "Things about money that somebody has to look at.", ["what"])
