@@ -19,10 +19,12 @@ from validator.dns.route import MailHost as Host
 from validator.evidence import Attempt, CatchAll, Outcome, Phase, Route
 from validator.providers import Provider
 from validator.smtp.classify import ReplyClass
+from validator.smtp.conversation import ACCEPTED
 from validator.smtp.mail_host import MailHost
 from validator.smtp.recipient import Recipient
 
 KNOWN_FOR: Final = 86_400.0  # seconds
+UNCLEAR_FOR: Final = 30.0  # seconds, while batches are at it: the next look asks again
 PATIENCE: Final = 20.0  # seconds for the answer that another validator is getting; then the address is put off
 _BEFORE_RCPT: Final = (Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.MAIL)
 _NEXT_HOST: Final = (
@@ -90,6 +92,8 @@ class MailDomain:
     def leave(self) -> None:
         """A batch has no address here any more. What was claimed and not used is given up."""
         self.groups -= 1
+        if self.groups == 0 and self.known is CatchAll.INCONCLUSIVE:
+            self.known = None
         if self.groups == 0 and self._ours and not self._asking:
             self._ours = False
             self._spawn(self._memory.release(self.name))
@@ -126,8 +130,7 @@ class MailDomain:
 
     def _tell(self, found: CatchAll, trace: tuple[dict[str, Any], ...]) -> None:
         self._asking = False
-        if found in (CatchAll.YES, CatchAll.NO):
-            self._learn(found)
+        self._learn(found)
         waiting, self._waiting = self._waiting, []
         for group, accepted in waiting:
             accepted.trace += trace
@@ -135,13 +138,13 @@ class MailDomain:
 
     def _learn(self, found: CatchAll) -> None:
         self.known = found
-        self._known_until = time.monotonic() + KNOWN_FOR
+        self._known_until = time.monotonic() + (UNCLEAR_FOR if found is CatchAll.INCONCLUSIVE else KNOWN_FOR)
 
 
 def _read_random(attempt: Attempt) -> CatchAll:
     if attempt.outcome is not Outcome.REPLIED or attempt.phase is not Phase.RCPT or attempt.code is None:
         return CatchAll.INCONCLUSIVE
-    if attempt.code in (250, 251):
+    if attempt.code in ACCEPTED:
         return CatchAll.YES
     if attempt.code >= 500 and attempt.kind not in _ABOUT_US:
         return CatchAll.NO
@@ -195,7 +198,7 @@ class Group:
             recipient.hops += 1
             recipient.drops = 0
             self._find_host(self._hosts[recipient.hops]).ask([recipient])
-        elif attempt.kind is not ReplyClass.ACCEPTED:
+        elif attempt.code not in ACCEPTED or attempt.phase is not Phase.RCPT:
             self.settle(recipient, CatchAll.NOT_ASKED)
         elif self._domain.known is not None:
             self.settle(recipient, self._domain.known)

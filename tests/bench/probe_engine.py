@@ -242,11 +242,11 @@ async def measure(name: str, way: Way, lab: LabProcess, emails: list[str], hosts
 def table(title: str, runs: list[Run]) -> str:
     columns = ("addr/s", "x naive", "CPU us/addr", "conn/addr", "trips/addr", "peak/MX")
     lines = [title, f"{'':18}" + "".join(f"{column:>13}" for column in columns)]
-    for run in runs:
-        lines.append(
-            f"{run.name:18}{run.rate:>13,.0f}{run.rate / runs[0].rate:>13.1f}{run.cpu / run.addresses * 1e6:>13.1f}"
-            f"{run.lab['connections'] / run.addresses:>13.3f}{run.trips / run.addresses:>13.3f}{run.lab['peak']:>13}"
-        )
+    lines += [
+        f"{run.name:18}{run.rate:>13,.0f}{run.rate / runs[0].rate:>13.1f}{run.cpu / run.addresses * 1e6:>13.1f}"
+        f"{run.lab['connections'] / run.addresses:>13.3f}{run.trips / run.addresses:>13.3f}{run.lab['peak']:>13}"
+        for run in runs
+    ]
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ from validator.smtp.reply import Reply
 from validator.smtp.retry_hint import retry_hint
 from validator.smtp.session import SERVICE_CLOSING, Session
 
-_ACCEPTED: Final = (250, 251)  # RFC 5321 section 4.2.3; 252 says "cannot verify"
+ACCEPTED: Final = (250, 251)  # RFC 5321 section 4.2.3; 252 says "cannot verify"
 _CLOSING: Final = (SERVICE_CLOSING, 221)  # at RCPT: the session is over, whoever is being asked about
 _NEEDS_TLS: Final = 530  # RFC 3207 section 4
 _TOO_MANY = re.compile(r"\b4\.5\.3\b|too many recipients", re.IGNORECASE)  # RFC 5321 section 4.5.3.1.10
@@ -236,7 +236,7 @@ class Conversation:
                 self._session.desync = True
                 self.trouble = Attempt(**self._place, outcome=Outcome.PROTOCOL_ERROR, phase=Phase.RCPT)
                 return [*again, *recipients[place:]]
-            if reply.code in _ACCEPTED:
+            if reply.code in ACCEPTED:
                 recipient.reply = known.get(reply) or self._attempt(reply)
                 held.append(recipient)
                 self._accepted(recipient)
