@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from shared.errors import MailvetError, ServerUnreachable
 from shared.logs import get_log
@@ -17,6 +18,7 @@ from shared.logs import get_log
 log = get_log("gateway.problem")
 
 RETRY_AFTER_UNREACHABLE = 5  # seconds
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Problem(MailvetError):
@@ -68,6 +70,16 @@ def render(problem: Problem, request: Request) -> JSONResponse:
     return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
 
 
+def _allowed(request: Request) -> str:
+    """Every method of the path (RFC 9110 section 10.2.1); the framework names those of the first route only."""
+
+    def fits(method: str) -> bool:
+        asked = {**request.scope, "method": method}
+        return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(filter(fits, _METHODS))
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Render Problems, malformed requests, framework errors and unreachable servers alike."""
 
@@ -87,7 +99,8 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
         code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "bad_request")
-        return render(Problem(error.status_code, code, str(error.detail), headers=error.headers), request)
+        headers = dict(error.headers or {}) | ({"Allow": _allowed(request)} if error.status_code == 405 else {})
+        return render(Problem(error.status_code, code, str(error.detail), headers=headers), request)
 
     async def on_unreachable(request: Request, error: Exception) -> JSONResponse:
         log.warning("server_unreachable", error=type(error).__name__)
