@@ -2,7 +2,8 @@
 
 - `connect`: keys, streams, publishing. Waits for a free connection instead of failing, gives up after two seconds.
 - `connect_politeness`: limits and breakers on the path of every probe. A quarter of a second, no second try: a limiter
-  that waits is worse than one that says it does not know.
+  that waits is worse than one that says it does not know. The quarter is counted in short steps, so that a moment in
+  which this process itself was busy and looked at no socket is one step, not an absence of Redis.
 - `Listener`: pub/sub. No read timeout; reconnects for ever and says when it may have missed something.
 
 Nothing is decoded: values come back as bytes.
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import PubSub
@@ -29,7 +30,7 @@ from shared.errors import RedisUnavailable
 from shared.logs import get_log
 
 _GENERAL_SECONDS = 2.0
-_POLITENESS_SECONDS = 0.25
+_POLITENESS_STEPS, _STEP_SECONDS = 10, 0.025
 _CONNECTIONS = 50
 _PAUSE_SECONDS = 0.5  # between two tries to reconnect
 _PING_SECONDS = 15  # a listener's connection that is silent this long is asked whether it lives
@@ -45,10 +46,25 @@ def connect(url: str, *, connections: int = _CONNECTIONS) -> Redis:
 
 def connect_politeness(url: str, *, connections: int = _CONNECTIONS) -> Redis:
     """Fails fast and never repeats a command."""
-    return _client(url, _POLITENESS_SECONDS, connections, Retry(NoBackoff(), 0))
+    return _client(url, _GENERAL_SECONDS, connections, Retry(NoBackoff(), 0), _Impatient)
 
 
-def _client(url: str, seconds: float, connections: int, retry: Retry) -> Redis:
+class _Impatient(Redis):
+    """Gives up a command when there was no answer in so many steps; the connection it used is closed then."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        call = asyncio.ensure_future(super().execute_command(*args, **options))  # type: ignore[no-untyped-call]
+        try:
+            for _ in range(_POLITENESS_STEPS):
+                await asyncio.wait([call], timeout=_STEP_SECONDS)
+                if call.done():
+                    return call.result()
+            raise RedisTimeoutError("no answer in time")
+        finally:
+            call.cancel()
+
+
+def _client(url: str, seconds: float, connections: int, retry: Retry, kind: type[Redis] = Redis) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -57,7 +73,7 @@ def _client(url: str, seconds: float, connections: int, retry: Retry) -> Redis:
         socket_connect_timeout=seconds,
         retry=retry,
     )
-    return Redis.from_pool(pool)
+    return kind.from_pool(pool)
 
 
 async def check(redis: Redis) -> None:
