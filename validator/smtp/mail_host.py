@@ -294,7 +294,8 @@ class MailHost:
         """
         room = min(talk.room, 2) if talk.wary else talk.room
         random = min(len(talk.companions), room, max(0, REJECTS - talk.refused))
-        size = min(room, self._pace.next_flight(talk.asked, talk.refused + random, self.waiting))
+        refused, spent = talk.refused - talk.random_refused, talk.random_refused + random
+        size = min(room, self._pace.next_flight(talk.asked, refused, self.waiting, spent=spent))
         batch = self._take(min(size, max(0, room - random)))
         if not (batch and batch[0].smtputf8):
             batch += talk.companions[:random]

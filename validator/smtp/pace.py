@@ -9,15 +9,25 @@ shrinks until the one recipient that causes it stands alone.
 
 from __future__ import annotations
 
+import math
+
 FLIGHT = 25  # recipients in one flight; more gains 5 % and looks like a flood
-FIRST_FLIGHT = 9  # while nothing is known about the host
+FIRST_FLIGHT = 9  # in a session
 SESSION = 100  # recipients in one session; also the least that RFC 5321 section 4.5.3.1.8 lets a host limit us to
-REJECTS = 9  # refused recipients in one session: below Postfix's smtpd_soft_error_limit of 10
+REJECTS = 9  # refused recipients after which a session ends: below Postfix's smtpd_soft_error_limit of 10
+MOST_REJECTS = REJECTS + 1  # a flight is sized so that its refusals hardly ever lead beyond this
+CAUTION = 3.0  # standard deviations that "hardly ever" means
+WORTHWHILE = 5  # recipients; for fewer a new session is better than another round trip in this one
 SLOW_FLIGHT = 5.0  # seconds: a flight that took longer makes the next ones smaller
 STRIKES = 5  # sessions in a row that broke without one answer; then the host is left alone
 WIDEN_AFTER = 4  # sessions that end well at a limit that showed itself, before more is tried
 CAREFUL_SESSIONS = 20  # in good order before flights are tried again at a host that answered out of turn
 _MEMORY = 400  # recipients after which older experience counts half
+
+
+def _at_most(slack: int) -> float:
+    """The expected number of refusals m for which m and CAUTION times its square root (Poisson) stay within `slack`."""
+    return ((math.sqrt(CAUTION**2 + 4 * slack) - CAUTION) / 2) ** 2
 
 
 class Pace:
@@ -49,22 +59,24 @@ class Pace:
         self._asked = 0
         self._refused = 0
 
-    def next_flight(self, asked: int, refused: int, waiting: int) -> int:
-        """Recipients to ask now in a session that asked so many and had so many refused; 0: the session should end."""
-        budget = REJECTS - refused
+    def next_flight(self, asked: int, refused: int, waiting: int, *, spent: int = 0) -> int:
+        """Recipients to ask now in a session that asked so many and had so many refused; 0: the session should end.
+
+        `spent`: refusals of random addresses, had or to be expected; they say nothing about those who wait.
+        """
+        slack = MOST_REJECTS - refused - spent
         room = min(self.session - asked, waiting)
-        if budget <= 0 or room <= 0:
+        if slack <= 1 or room <= 0:
             return 0
         if self.careful:
             return 1
-        known = self._asked + asked
-        if known == 0:
+        if asked == 0:  # whatever is known of the host: the next recipients may be of another kind than the last
             return min(FIRST_FLIGHT, self.flight, room)
-        risk = (self._refused + refused + 2) / (known + 3)
-        bearable = int(budget / (2 * risk))
-        if bearable < min(5, room) and budget <= 3 < asked:
-            return 0  # a new session is worth more than a few small flights
-        return max(1, min(self.flight, room, bearable))
+        risk = (self._refused + refused + 1) / (self._asked + asked + 3)
+        bearable = _at_most(slack) / risk
+        if bearable < min(WORTHWHILE, room):
+            return 0
+        return min(self.flight, room, int(bearable))
 
     @property
     def reach(self) -> int:
