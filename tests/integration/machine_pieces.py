@@ -103,9 +103,7 @@ class Pieces:
         await self.documents.insert(FILES, file)
         await self.ledger.hold(org_id, file_id, len(fates.unique))
         batches = plan_batches(sorted(fates.unique), self.settings.batch_size)
-        total = await store_batches(
-            self.documents, file_id, org_id, batches, fates.malformed, clock=lambda: self.now
-        )
+        total = await store_batches(self.documents, file_id, org_id, batches, fates.malformed, clock=lambda: self.now)
         if accept:
             await self.documents.update(FILES, file_id, Change(set={**ACCEPT.set, "totalBatches": total}))
             self.machine.file_changed(file_id)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Self
 
 from gateway.results.record import Arrived, decode_results
-from shared.broker import Broker
+from shared.broker import Broker, Delivery
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.topology import RESULTS, WORK
 from shared.verdict import VERIFY_STATUS, Reason, Result, RiskLevel, Status
@@ -88,16 +88,18 @@ class ScriptedValidator:
             await self._task
 
     async def _run(self) -> None:
-        async with self._broker.subscribe(WORK, self._prefetch) as deliveries:
+        async with self._broker.subscribe(WORK, self._prefetch) as deliveries, asyncio.TaskGroup() as handlers:
             async for delivery in deliveries:
-                work = WorkMessage.decode(delivery.body)
-                async with self.came:
-                    self.seen.append(work)
-                    self.came.notify_all()
-                await self.gate.wait()
-                message_id = f"{work.batch_id}:{work.attempt}:r"
-                await self._broker.publish(RESULTS, answer(work).encode(), message_id)
-                await delivery.ack()
+                handlers.create_task(self._handle(delivery), name="scripted-batch")
+
+    async def _handle(self, delivery: Delivery) -> None:
+        work = WorkMessage.decode(delivery.body)
+        async with self.came:
+            self.seen.append(work)
+            self.came.notify_all()
+        await self.gate.wait()
+        await self._broker.publish(RESULTS, answer(work).encode(), f"{work.batch_id}:{work.attempt}:r")
+        await delivery.ack()
 
     async def until_seen(self, count: int, file_id: str | None = None, within: float = 10.0) -> None:
         """Until so many batches (of the file) came."""

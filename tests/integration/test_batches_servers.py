@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.app import create_app
 from gateway.collections import ALL
-from shared.broker import Broker
 from shared.broker.rabbitmq import RabbitBroker
 from shared.documents.mongodb import MongoDocuments
 from shared.errors import RedisUnavailable, ServerUnreachable, SettingsError
@@ -37,24 +35,21 @@ async def own_valkey(tmp_path) -> AsyncIterator[ValkeyServer]:
 async def test_a_list_runs_over_the_real_broker_and_store(
     tmp_path, rabbit: RabbitServer, mongo: MongoServer, valkey: ValkeyServer
 ) -> None:
-    url = mongo.url_of("machine")
-    async with AsyncPair(RabbitBroker(rabbit.url), MongoDocuments(url, ALL)) as (broker, documents):
-        async with BatchGateway(tmp_path, valkey.url, broker=broker, documents=documents) as gateway:
-            before = await gateway.credits()
-            file_id = await gateway.submit(emails(40))
-            events = await all_events(gateway, file_id)
-            file = await gateway.until(file_id)
-            assert (file["valid"], file["invalid"], file["processed"]) == (39, 1, 40)
-            assert events[-1].name == "done"
-            after = await gateway.credits()
-            assert (after["balance"], after["reserved"]) == (before["balance"] - 40, 0)
-            assert (await gateway.client.get("/readyz")).json()["checks"]["broker"] == "ok"
-
-
-@asynccontextmanager
-async def AsyncPair(broker: Broker, documents: MongoDocuments) -> AsyncIterator[tuple[Broker, MongoDocuments]]:  # noqa: N802
-    async with broker, documents:
-        yield broker, documents
+    documents = MongoDocuments(mongo.url_of("machine"), ALL)
+    async with (
+        RabbitBroker(rabbit.url) as broker,
+        documents,
+        BatchGateway(tmp_path, valkey.url, broker=broker, documents=documents) as gateway,
+    ):
+        before = await gateway.credits()
+        file_id = await gateway.submit(emails(40))
+        events = await all_events(gateway, file_id)
+        file = await gateway.until(file_id)
+        assert (file["valid"], file["invalid"], file["processed"]) == (39, 1, 40)
+        assert events[-1].name == "done"
+        after = await gateway.credits()
+        assert (after["balance"], after["reserved"]) == (before["balance"] - 40, 0)
+        assert (await gateway.client.get("/readyz")).json()["checks"]["broker"] == "ok"
 
 
 async def test_without_redis_lists_finish_and_streams_end(tmp_path, own_valkey: ValkeyServer) -> None:

@@ -86,9 +86,11 @@ async def test_pause_holds_batches_back_and_resume_sends_them(gateway: BatchGate
     paused = await gateway.file(file_id)
     assert paused["status"] == "paused"
     assert paused["processed"] <= 640
+    gateway.validator.gate.clear()
     for _ in range(2):
         answer = await gateway.client.post(f"/api/v1/files/{file_id}/resume")
         assert (answer.status_code, answer.json()["status"]) == (202, "processing")
+    gateway.validator.gate.set()
     assert (await gateway.until(file_id))["processed"] == 700
 
 
@@ -103,8 +105,11 @@ async def test_cancel_keeps_what_is_finished_and_releases_the_rest(gateway: Batc
     gateway.validator.gate.set()
     assert file["processed"] < 900
     assert file["creditsCharged"] == file["valid"] == file["processed"]
-    credits = await gateway.credits()
-    assert credits == {"balance": owned - file["valid"], "reserved": 0, "available": owned - file["valid"]}
+    assert await gateway.credits() == {
+        "balance": owned - file["valid"],
+        "reserved": 0,
+        "available": owned - file["valid"],
+    }
     statuses = {batch["status"] for batch in await gateway.batches(file_id)}
     assert statuses <= {"done", "cancelled"}
     again = await gateway.client.post(f"/api/v1/files/{file_id}/cancel")
@@ -144,7 +149,14 @@ async def test_delete_erases_results_and_keeps_counts_also_while_it_runs(gateway
 
 
 async def test_stats_add_up(gateway: BatchGateway) -> None:
-    names = ["ok1@a.example.com", "no1@a.example.com", "all1@b.example.com", "dunno1@b.example.com", "nonsense", "ok1@a.example.com"]
+    names = [
+        "ok1@a.example.com",
+        "no1@a.example.com",
+        "all1@b.example.com",
+        "dunno1@b.example.com",
+        "nonsense",
+        "ok1@a.example.com",
+    ]
     file_id = await gateway.submit(names)
     await gateway.until(file_id)
     stats = (await gateway.client.get(f"/api/v1/files/{file_id}/stats")).json()
@@ -245,10 +257,9 @@ async def test_health_and_metrics_say_how_it_goes(gateway: BatchGateway) -> None
         assert (await anyone.get("/healthz")).json() == {"status": "ok"}
         ready = await anyone.get("/readyz")
         assert ready.status_code == 200
-        assert ready.json() == {
-            "status": "degraded",
-            "checks": {"documents": "ok", "broker": "ok", "redis": "ok", "validators": "unreachable"},
-        }
+        assert ready.json()["status"] == "degraded"
+        checks = {"documents": "ok", "broker": "ok", "redis": "ok", "validators": "unreachable"}
+        assert ready.json()["checks"] == checks
         metrics = (await anyone.get("/metrics")).text
         assert "mailvet_batches_dispatched_total" in metrics
         assert "example.com" not in metrics

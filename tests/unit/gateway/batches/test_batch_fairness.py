@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from gateway.batches.fairness import Turns, Waiting
 
 
-def serve(waiting: list[Waiting], rounds: int, turns: Turns | None = None, in_flight: dict[str, int] | None = None) -> list[str]:
+def serve(
+    waiting: list[Waiting], rounds: int, turns: Turns | None = None, in_flight: dict[str, int] | None = None
+) -> list[str]:
     by_file = Counter(in_flight or {})
     by_org: Counter[str] = Counter()
     for file in waiting:

@@ -72,7 +72,13 @@ def test_cursors_of_other_lists_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "fits"),
-    [(Filter(), True), (Filter("valid"), True), (Filter("risky"), False), (Filter(q="ANN"), True), (Filter("valid", "bob"), False)],
+    [
+        (Filter(), True),
+        (Filter("valid"), True),
+        (Filter("risky"), False),
+        (Filter(q="ANN"), True),
+        (Filter("valid", "bob"), False),
+    ],
 )
-def test_results_are_filtered_by_status_and_part_of_the_address(wanted: Filter, fits: bool) -> None:
+def test_results_are_filtered_by_status_and_part_of_the_address(wanted: Filter, *, fits: bool) -> None:
     assert wanted.wants({"email": "Ann.Lee@x.example", "status": "valid"}) is fits

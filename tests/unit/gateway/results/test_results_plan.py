@@ -17,7 +17,9 @@ NOW = 1_000.0
 
 def batch(**fields):
     emails = ["a@x.example", "b@x.example", "c@y.example"]
-    return _pending("f", "o", PlannedBatch(1, emails, [2, 3, 5]), 0, 0.0) | {"status": "dispatched", "attempt": 1} | fields
+    return (
+        _pending("f", "o", PlannedBatch(1, emails, [2, 3, 5]), 0, 0.0) | {"status": "dispatched", "attempt": 1} | fields
+    )
 
 
 def ok(email: str) -> dict:
@@ -25,7 +27,9 @@ def ok(email: str) -> dict:
 
 
 def message(*results, put_off=(), attempt: int = 1, look: int = 0) -> Arrived:
-    return Arrived(schema=1, batch_id="f.1", file_id="f", attempt=attempt, look=look, results=list(results), put_off=list(put_off))
+    return Arrived(
+        schema=1, batch_id="f.1", file_id="f", attempt=attempt, look=look, results=list(results), put_off=list(put_off)
+    )
 
 
 WHOLE = (ok("a@x.example"), ok("b@x.example"), ok("c@y.example"))
@@ -103,7 +107,10 @@ def test_results_that_are_not_those_of_the_batch_are_refused(wrong: Arrived) -> 
         plan_record(batch(), wrong, DELAYS, NOW)
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b"[]", b'{"schema":1}', msgspec.json.encode(message() ).replace(b'"schema":1', b'"schema":2')])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"\xff", b"[]", b'{"schema":1}', msgspec.json.encode(message()).replace(b'"schema":1', b'"schema":2')],
+)
 def test_bytes_that_are_no_results_are_refused_and_kept(body: bytes) -> None:
     with pytest.raises(MessageUndecodable) as caught:
         decode_results(body)

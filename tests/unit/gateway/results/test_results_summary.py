@@ -18,13 +18,21 @@ RESULTS = st.lists(
         lambda name, domain, outcome: result(f"{name}@{domain}", *outcome),
         st.sampled_from("abc"),
         st.sampled_from(["x.example", "y.example", "z.example"]),
-        st.sampled_from([("valid", "accepted"), ("invalid", "mailbox_missing"), ("risky", "catch_all"), ("unknown", "timeout")]),
+        st.sampled_from(
+            [("valid", "accepted"), ("invalid", "mailbox_missing"), ("risky", "catch_all"), ("unknown", "timeout")]
+        ),
     )
 )
 
 
 def test_counts_by_status_reason_and_domain() -> None:
-    summary = summarise([result("a@X.example"), result("b@x.example", "invalid", "mailbox_missing"), result("c@y.example", "unknown", "timeout")])
+    summary = summarise(
+        [
+            result("a@X.example"),
+            result("b@x.example", "invalid", "mailbox_missing"),
+            result("c@y.example", "unknown", "timeout"),
+        ]
+    )
     assert (summary["valid"], summary["invalid"], summary["risky"], summary["unknown"]) == (1, 1, 0, 1)
     assert summary["billable"] == 2
     assert summary["reasons"] == {"accepted": 1, "mailbox_missing": 1, "timeout": 1}

@@ -20,7 +20,8 @@ def test_a_put_off_says_why_and_for_how_long() -> None:
 
 
 @pytest.mark.parametrize(
-    "response", [httpx.Response(500), httpx.Response(401), httpx.Response(200, content=b"{}"), httpx.Response(202, content=b"[]")]
+    "response",
+    [httpx.Response(500), httpx.Response(401), httpx.Response(200, content=b"{}"), httpx.Response(202, content=b"[]")],
 )
 def test_an_answer_that_is_none_leaves_it_to_the_next_validator(response: httpx.Response) -> None:
     assert _read(response) is None
@@ -33,7 +34,7 @@ def test_the_bounds_of_a_list_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize(("timeout", "fine"), [(1, True), (60, True), (0.99, False), (61, False)])
-def test_the_bounds_of_a_timeout_are_those_of_the_contract(timeout: float, fine: bool) -> None:
+def test_the_bounds_of_a_timeout_are_those_of_the_contract(timeout: float, *, fine: bool) -> None:
     if fine:
         assert NewSingle(email="a@b.example", timeout=timeout).timeout == timeout
     else:
