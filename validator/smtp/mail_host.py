@@ -64,7 +64,6 @@ class Terms:
     slot: Callable[[str, str], AbstractAsyncContextManager[object]]  # by host name and address; raises NoSlot
     breakers: Breakers
     tls: Callable[[], ssl.SSLContext]  # one shared context: making one costs 19 ms
-    crowded: Callable[[], bool] = lambda: False  # other hosts wait for slots: do not linger
 
 
 class MailHost:
@@ -325,11 +324,11 @@ class MailHost:
             return False
         if self._closing or talk.asked + len(batch) >= self._pace.session:
             return True
-        return not self.waiting and not talk.companions and not (self._lingers and not self._terms.crowded())
+        return not self.waiting and not talk.companions and not self._lingers
 
     async def _linger(self, talk: Conversation) -> bool:
         """Wait a moment for more work. False: none came."""
-        if not self._lingers or self._closing or self._terms.crowded():
+        if not self._lingers or self._closing:
             return False
         wake: asyncio.Future[None] = self._loop.create_future()
         self._idle.append(wake)
