@@ -37,6 +37,7 @@ from gateway.rate_limits.headers import RateLimitHeaders
 from gateway.uploads import routes as uploads
 from gateway.uploads.submit import sweep_leftovers
 from gateway.validate import routes as validate
+from gateway.webhooks import routes as webhooks
 from shared.broker import Broker
 from shared.broker.rabbitmq import RabbitBroker
 from shared.documents import Documents
@@ -56,6 +57,7 @@ ROUTERS = (
     accounts.router,
     audit.router,
     billing.router,
+    webhooks.router,
 )
 
 _PROBLEMS = {

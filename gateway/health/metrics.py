@@ -24,3 +24,4 @@ LOOP_FAILURES = Counter("mailvet_loop_failures", "A background loop failed and w
 STRIPE_EVENTS = Counter("mailvet_stripe_events", "Events of Stripe's that were acted upon.", ["type"])
 RECONCILED = Counter("mailvet_reconciled_payments", "Payments that reconciliation found missing.", ["outcome"])
 BILLING_ALERTS = Counter("mailvet_billing_alerts", "Things about money that somebody has to look at.", ["what"])
+WEBHOOK_TRIES = Counter("mailvet_webhook_tries", "Tries to deliver an event to a webhook.", ["outcome"])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from gateway.accounts.caller import Caller, need_scope
 from gateway.batches.state import TERMINAL_FILE, FileStatus, shown
@@ -21,6 +21,8 @@ from gateway.results.verdicts import malformed_result
 from gateway.uploads.plan import MalformedRow, read_cell
 from gateway.validate.ask import ask_validator
 from gateway.validate.submit import submit_list, submit_single
+from gateway.webhooks.judge_url import require_url
+from shared.address_guard import allowed_networks
 from shared.documents import Document
 from shared.errors import ValidatorUnavailable
 from shared.verdict import is_billable
@@ -38,7 +40,7 @@ class NewBatch(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     emails: list[Annotated[StrictStr, Field(max_length=LONGEST_EMAIL)]] = Field(min_length=1, max_length=MOST_EMAILS)
-    callback_url: HttpUrl | None = Field(default=None, alias="callbackUrl")
+    callback_url: str | None = Field(default=None, alias="callbackUrl", max_length=2_000)
 
 
 class NewSingle(BaseModel):
@@ -56,9 +58,11 @@ def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
 @router.post("/validate-batch", status_code=202)
 async def validate_batch(body: NewBatch, caller: Spender, parts: PartsDep, key: IdempotencyKey) -> Response:
     """Up to 10,000 addresses. Every string is a row: equal addresses get one result, malformed ones a free one."""
+    callback_url = body.callback_url
+    if callback_url is not None:
+        callback_url = require_url(callback_url, allowed_networks(parts.settings.webhook_allow_networks), "callbackUrl")
 
     async def produce(file_id: str) -> Response:
-        callback_url = None if body.callback_url is None else str(body.callback_url)
         file = await submit_list(parts, caller, file_id, body.emails, callback_url)
         accepted = {
             "batchId": file["_id"],

@@ -102,6 +102,15 @@ def validator(
 
 
 @app.command()
+def webhooks() -> None:
+    """Deliver events to webhooks, alone; needs MONGO_URL."""
+    from services.webhooks.serve import serve_webhooks  # noqa: PLC0415
+
+    settings = _settings()
+    _run(settings, lambda stop: serve_webhooks(settings, stop))
+
+
+@app.command()
 def lab(
     port: Annotated[int, typer.Option(help="SMTP port of every lab host; 0 for any.")] = 0,
     dns_port: Annotated[int, typer.Option(help="Port of the lab's DNS server; 0 for any.")] = 0,

@@ -2,7 +2,7 @@
 
 Opened in this order, closed in reverse, because each part needs those before it: the lock on the data folder -> the
 gateway's socket (a taken port must be said before anything starts) -> Redis -> broker -> documents -> validator and
-its internal API -> gateway. Every MAILVET_*_URL that is set replaces its embedded part.
+its internal API -> gateway -> webhooks. Every MAILVET_*_URL that is set replaces its embedded part.
 
 Nothing here survives the process but DATA_DIR: after `kill -9` the next start on the same folder finds its batches,
 sends again those that were under way (the in-process queue forgot them), and goes on.
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from gateway.collections import ALL
 from gateway.serve import running_gateway
 from services.standalone.secrets import lock_data_dir, note_validator_url, own_secrets
+from services.webhooks.serve import running_webhooks
 from shared.broker import Broker
 from shared.broker.inprocess import InProcessBroker
 from shared.broker.rabbitmq import RabbitBroker
@@ -92,6 +93,7 @@ async def standalone(given: Settings) -> AsyncIterator[System]:
         validator = await opened.enter_async_context(running_validator(settings, broker, inside))
         note_validator_url(settings, settings.validator_urls[0])
         await opened.enter_async_context(running_gateway(settings, broker, documents, front))
+        await opened.enter_async_context(running_webhooks(settings, documents))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         yield System(
             url=f"http://{host}:{settings.port}",

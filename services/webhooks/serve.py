@@ -1,0 +1,44 @@
+"""Events out: the expander and the deliverer, inside a larger process or as `mailvet webhooks`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from gateway.collections import ALL
+from gateway.loops import looping
+from gateway.webhooks.expand import Expander
+from services.webhooks.decide import DELAYS
+from services.webhooks.deliver import Deliverer
+from services.webhooks.post import Poster
+from services.webhooks.resolve import dns_lookup
+from shared.address_guard import allowed_networks
+from shared.documents import Documents
+from shared.documents.mongodb import MongoDocuments
+from shared.settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def running_webhooks(
+    settings: Settings, documents: Documents, *, delays: tuple[float, ...] = DELAYS
+) -> AsyncIterator[Deliverer]:
+    """Expand and deliver while the context is open; what is being sent at its end is finished. SettingsError."""
+    lookup = dns_lookup(settings.dns_nameservers, settings.dns_timeout)
+    poster = Poster(lookup, allowed_networks(settings.webhook_allow_networks))
+    deliverer = Deliverer(documents, poster, delays=delays)
+    async with (
+        looping("webhook-deliver", deliverer.run),
+        looping("webhook-expand", Expander(documents).run),
+    ):
+        yield deliverer
+
+
+async def serve_webhooks(settings: Settings, stop: asyncio.Event) -> None:
+    """Until `stop` is set; the documents are those at MAILVET_MONGO_URL."""
+    settings.need("mongo_url")
+    async with (
+        MongoDocuments(str(settings.mongo_url), ALL) as documents,
+        running_webhooks(settings, documents),
+    ):
+        await stop.wait()
