@@ -79,9 +79,9 @@ class MongoDocuments:
             refuse_undeclared(collection, fields)
         models = [IndexModel([(name, ASCENDING) for name in (*fields, "_id")]) for fields in collection.indexes]
         with _translated():
-            if models:
-                await self._of(collection).create_indexes(models)
-            else:
+            for model in models:  # one by one: FerretDB 1.x trips over several that exist already
+                await self._of(collection).create_indexes([model])
+            if not models:
                 await self._of(collection).find_one({"_id": ""})  # a round trip, so that a wrong URL shows at once
 
     def _of(self, collection: Collection) -> AsyncIOMotorCollection[Document]:
