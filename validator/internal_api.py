@@ -1,7 +1,7 @@
 """The validator's internal HTTP: one address at a time for the gateway, and the operator's view of its politeness.
 
-Every path below /internal needs the installation's INTERNAL_TOKEN; health and metrics do not. Never meant for the public
-network.
+Every path below /internal needs the installation's INTERNAL_TOKEN; health and metrics do not. Never meant for the
+public network.
 """
 
 from __future__ import annotations
