@@ -30,10 +30,13 @@ from gateway.health import routes as health
 from gateway.idempotency.purge import purging
 from gateway.live import routes as live
 from gateway.live.hub import LiveHub
+from gateway.loops import looping
 from gateway.machine import Machine
 from gateway.parts import Parts
 from gateway.problem import install_problem_handlers
 from gateway.rate_limits.headers import RateLimitHeaders
+from gateway.retention import routes as retention
+from gateway.retention.sweep import RetentionSweep
 from gateway.uploads import routes as uploads
 from gateway.uploads.submit import sweep_leftovers
 from gateway.validate import routes as validate
@@ -58,6 +61,7 @@ ROUTERS = (
     audit.router,
     billing.router,
     webhooks.router,
+    retention.router,
 )
 
 _PROBLEMS = {
@@ -177,6 +181,7 @@ async def _opened(settings: Settings, documents: Documents | None, broker: Broke
         await sweep_leftovers(parts)
         await opened.enter_async_context(parts.live)
         await opened.enter_async_context(machine)
+        await opened.enter_async_context(looping("retention", RetentionSweep(parts).run))
         yield parts
 
 

@@ -6,6 +6,8 @@ a credit. Every key has a time to live, set by its owner.
 
 from __future__ import annotations
 
+import hashlib
+
 # --- pub/sub channels ---
 BATCH_PROGRESS = "batch_progress"  # validator -> gateway: messages.BatchProgress
 
@@ -67,9 +69,13 @@ def catch_all(domain: str) -> str:
     return f"catch_all:{domain}"
 
 
-def verdict_cache(address_hash: str) -> str:
-    """String: a definite verdict, by keyed hash of the normalised address, for RESULT_CACHE_TTL seconds."""
-    return f"verdict:{address_hash}"
+def verdict_cache(secret: bytes, org_id: str, address_key: str) -> str:
+    """String: a definite verdict, by keyed hash of organisation and normalised address, for RESULT_CACHE_TTL seconds.
+
+    `secret`: SHA-256 of the internal token, which gateway and validators share.
+    """
+    question = f"{org_id}\0{address_key}".encode()
+    return f"verdict:{hashlib.blake2b(question, key=secret, digest_size=20).hexdigest()}"
 
 
 # --- gateway ---

@@ -4,14 +4,15 @@ Kept per organisation (a shared cache would tell one customer what another one a
 No address is stored: the key is a hash, and the address is cut out of the value and put back from the question, also
 where the server's reply repeats it. Redis away: nothing is recalled or remembered, and the address is simply probed.
 
-This runs for every address, so a batch is one MGET and one script call, and a value is one packed array.
+This runs for every address, so a batch is two script calls, each with one packed argument (a thousand arguments would
+cost more than finding the verdicts), and a value is one packed array.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -36,9 +37,23 @@ DEFINITE: frozenset[Reason] = frozenset(
     }
 )  # what only a conversation can tell; the rest is cheap to find again or may change at any moment
 _PLACEHOLDER = "<address>"
+# ARGV[1]: the keys, packed. Returns place from 1 and value of each one that is there.
+_FIND = """
+local found = {}
+for place, key in ipairs(cmsgpack.unpack(ARGV[1])) do
+  local value = redis.call('GET', key)
+  if value then
+    found[#found + 1] = place
+    found[#found + 1] = value
+  end
+end
+return found
+"""
+# ARGV: seconds; keys and values in turn, packed.
 _KEEP = """
-for index, key in ipairs(KEYS) do redis.call('SET', key, ARGV[index + 1], 'EX', ARGV[1]) end
-return #KEYS
+local kept = cmsgpack.unpack(ARGV[2])
+for place = 1, #kept, 2 do redis.call('SET', kept[place], kept[place + 1], 'EX', ARGV[1]) end
+return #kept / 2
 """
 
 
@@ -70,30 +85,34 @@ class VerdictCache:
         self._redis = redis
         self._ttl = int(ttl)
         self._secret = hashlib.sha256(secret.encode()).digest()
+        self._find = redis.register_script(_FIND)
         self._keep = redis.register_script(_KEEP)
 
     def key(self, org_id: str, normalized: str) -> str:
         """The Redis key of a verdict, for whoever must erase it."""
-        question = f"{org_id}\0{normalized.casefold()}".encode()
-        return redis_keys.verdict_cache(hashlib.blake2b(question, key=self._secret, digest_size=20).hexdigest())
+        return redis_keys.verdict_cache(self._secret, org_id, normalized.casefold())
 
     async def recall(self, org_id: str, emails: Sequence[str]) -> dict[int, Result]:
         """Verdicts still fresh, by position in `emails`, about the spelling that was asked."""
         if not self._ttl:
             return {}
-        addresses = {
-            index: found for index, email in enumerate(emails) if isinstance(found := parse_address(email), Address)
-        }
+        addresses: list[tuple[int, Address]] = []
+        for index, email in enumerate(emails):
+            address = parse_address(email)
+            if isinstance(address, Address):
+                addresses.append((index, address))
         if not addresses:
             return {}
+        keys = [self.key(org_id, address.normalized) for _, address in addresses]
         try:
-            values = await self._redis.mget([self.key(org_id, address.normalized) for address in addresses.values()])
+            found: list[Any] = await self._find(args=[_ENCODER.encode(keys)])
         except RedisError as error:
             log.info("cache_unavailable", error=type(error).__name__)
             return {}
         recalled: dict[int, Result] = {}
-        for (index, address), value in zip(addresses.items(), values, strict=True):
-            result = _restored(cast("bytes | None", value), emails[index], address)
+        for place, value in zip(found[::2], found[1::2], strict=True):
+            index, address = addresses[place - 1]
+            result = _restored(value, emails[index], address)
             if result is not None:
                 recalled[index] = result
         return recalled
@@ -102,15 +121,14 @@ class VerdictCache:
         """Keep the definite ones among `results`."""
         if not self._ttl:
             return
-        kept = {
-            self.key(org_id, result.normalized): _blanked(result)
-            for result in results
-            if result is not None and result.reason in DEFINITE and result.normalized is not None
-        }
+        kept: list[str | bytes] = []
+        for result in results:
+            if result is not None and result.reason in DEFINITE and result.normalized is not None:
+                kept += (self.key(org_id, result.normalized), _blanked(result))
         if not kept:
             return
         try:
-            await self._keep(keys=list(kept), args=[self._ttl, *kept.values()])
+            await self._keep(args=[self._ttl, _ENCODER.encode(kept)])
         except RedisError as error:
             log.info("cache_unavailable", error=type(error).__name__)
 
@@ -139,7 +157,10 @@ def _blanked(result: Result) -> bytes:
 
 def _without_address(text: str, result: Result) -> str:
     normalized = result.normalized or ""
-    for spelling in (result.email, normalized, normalized.rpartition("@")[0]):
+    local = normalized.rpartition("@")[0]
+    if "@" not in text and text.isascii() and local.lower() not in text.lower():
+        return text
+    for spelling in (result.email, normalized, local):
         text = _cut_word(text, spelling)
     return text
 
@@ -164,9 +185,7 @@ def _cut_word(text: str, word: str) -> str:
     return "".join((*parts, text[start:]))
 
 
-def _restored(value: bytes | None, email: str, address: Address) -> Result | None:
-    if value is None:
-        return None
+def _restored(value: bytes, email: str, address: Address) -> Result | None:
     try:
         kept = _DECODER.decode(value)
     except msgspec.DecodeError:

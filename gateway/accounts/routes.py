@@ -31,6 +31,8 @@ class Organisation(BaseModel):
     createdAt: datetime  # noqa: N815 - the wire's spelling
     plan: str
     role: Role  # the caller's
+    retentionDays: int | None  # noqa: N815 - null: the installation's
+    lowCreditsBelow: int | None  # noqa: N815 - null: the installation's
 
 
 class NewMember(BaseModel):
@@ -73,8 +75,7 @@ async def organisation(parts: PartsDep, caller: CallerDep) -> Organisation:
     found = await parts.documents.get(ORGANISATIONS, caller.org_id)
     if found is None:
         raise not_found("organisation")
-    created = datetime.fromtimestamp(found["createdAt"], UTC)
-    return Organisation(id=found["_id"], name=found["name"], createdAt=created, plan=found["plan"], role=caller.role)
+    return show_organisation(found, caller)
 
 
 @router.get("/api/v1/members")
@@ -113,6 +114,18 @@ async def delete_member(user_id: UserId, parts: PartsDep, caller: Admin) -> None
     await remove_member(parts.documents, caller, user_id)
     await parts.callers.changed()
     await record(parts, caller, "member.removed", user_id)
+
+
+def show_organisation(found: Document, caller: Caller) -> Organisation:
+    return Organisation(
+        id=found["_id"],
+        name=found["name"],
+        createdAt=datetime.fromtimestamp(found["createdAt"], UTC),
+        plan=found["plan"],
+        role=caller.role,
+        retentionDays=found.get("retentionDays"),
+        lowCreditsBelow=found.get("lowCreditsBelow"),
+    )
 
 
 def _show(member: Document) -> Member:

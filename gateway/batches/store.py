@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from gateway.batches.state import ACCEPT, BatchStatus, FileStatus
 from gateway.collections import BATCHES, FILES
 from gateway.results.summary import empty_summary, summarise
-from gateway.results.verdicts import malformed_result
+from gateway.results.verdicts import malformed_result, undecided_result
+from gateway.retention.suppress import IsSuppressed
 from gateway.uploads.plan import MalformedRow, PlannedBatch
 from shared.documents import Change, Document, Documents, Missing
+from shared.verdict import Reason
 
 if TYPE_CHECKING:
     from gateway.parts import Parts
@@ -120,6 +122,24 @@ def _malformed(file_id: str, org_id: str, no: int, rows: list[MalformedRow], now
     }
 
 
+def _without_suppressed(document: Document, suppressed: IsSuppressed, now: float) -> Document:
+    pairs = list(zip(document["emails"], document["rows"], strict=True))
+    out = {row for email, row in pairs if suppressed(email)}
+    if not out:
+        return document
+    left = [(email, row) for email, row in pairs if row not in out]
+    results = [{**undecided_result(email, Reason.SUPPRESSED, now), "row": row} for email, row in pairs if row in out]
+    return document | {
+        "status": str(BatchStatus.PENDING if left else BatchStatus.DONE),
+        "recordedAt": now,
+        "emails": [email for email, _ in left],
+        "rows": [row for _, row in left],
+        "processedEmails": len(results),
+        "results": results,
+        "summary": summarise(results),
+    }
+
+
 def _documents_of(
     file_id: str,
     org_id: str,
@@ -129,11 +149,13 @@ def _documents_of(
     now: float,
     look: int,
     due_at: float,
+    suppressed: IsSuppressed | None,
 ) -> Iterator[Document]:
     no = 0
     for planned in batches:
         no = max(no, planned.no)
-        yield _pending(file_id, org_id, planned, look, due_at)
+        document = _pending(file_id, org_id, planned, look, due_at)
+        yield document if suppressed is None else _without_suppressed(document, suppressed, now)
     rows = iter(malformed)
     while chunk := list(islice(rows, MALFORMED_BATCH)):
         no += 1
@@ -149,17 +171,22 @@ async def store_batches(
     *,
     look: int = 0,
     due_at: float = 0.0,
+    suppressed: IsSuppressed | None = None,
     clock: Clock = time.time,
 ) -> int:
     """Insert the batches of a `receiving` file, and its malformed rows as batches that are done; how many that are.
 
     The iterables are read in chunks of CHUNK_ADDRESSES and may read from disk. `look` and `due_at` (seconds since the
-    epoch) are those of addresses that were put off once already. Repeatable; raises DocumentsUnavailable.
+    epoch) are those of addresses that were put off once already. Addresses that are `suppressed` get their result here
+    and are never asked about. Repeatable; raises DocumentsUnavailable.
     """
     total = 0
     chunk: list[Document] = []
     addresses = 0
-    for document in _documents_of(file_id, org_id, batches, malformed, now=clock(), look=look, due_at=due_at):
+    planned = _documents_of(
+        file_id, org_id, batches, malformed, now=clock(), look=look, due_at=due_at, suppressed=suppressed
+    )
+    for document in planned:
         chunk.append(document)
         addresses += len(document["emails"]) + len(document["results"])
         total += 1

@@ -16,6 +16,7 @@ from gateway.collections import FILES
 from gateway.files.present import present_progress
 from gateway.parts import Parts
 from gateway.problem import Problem, not_found
+from gateway.retention.suppress import suppressed_in
 from gateway.uploads.folder import receiving
 from gateway.uploads.submit import drop_plan, in_flight, malformed_rows, planned_batches
 from gateway.validate.submit import hold_once
@@ -100,7 +101,9 @@ async def _start(parts: Parts, file: Document, folder: Path) -> Document:
     alive = {"wasReady": True, "creditsReserved": unique, "aliveUntil": time.time() + RECEIVING_LEASE}
     if await parts.documents.update(FILES, file_id, Change(set={**TAKE_IN.set, **alive}), TAKE_IN.where) is None:
         raise in_flight()
-    total = await store_batches(parts.documents, file_id, org_id, planned_batches(folder), malformed_rows(folder))
+    suppressed = await suppressed_in(parts, org_id)
+    planned, malformed = planned_batches(folder), malformed_rows(folder)
+    total = await store_batches(parts.documents, file_id, org_id, planned, malformed, suppressed=suppressed)
     accepted = await accept_file(parts, file_id, total)
     if accepted is None:
         raise in_flight()

@@ -50,6 +50,7 @@ class Eraser:
         self._finisher = finisher
         self._settings = settings
         self._clock = clock
+        self.erased = asyncio.Event()  # something was erased since the document store was scrubbed
 
     async def erase(self, file: Document) -> None:
         """Repeatable. Raises DocumentsUnavailable; what is left is erased by a later sweep."""
@@ -74,3 +75,4 @@ class Eraser:
             set={"eraseState": "done", "filename": "", "domains": [], "table": None, "callbackUrl": None, "eta": None}
         )
         await self._documents.update(FILES, file_id, done)
+        self.erased.set()

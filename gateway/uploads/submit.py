@@ -32,6 +32,7 @@ from gateway.batches.store import accept_file, receiving_file, store_batches
 from gateway.collections import BATCHES, FILES
 from gateway.parts import Parts
 from gateway.problem import Problem, not_found
+from gateway.retention.suppress import suppressed_in
 from gateway.uploads.analyse import Job, Summary
 from gateway.uploads.call_analyser import call_analyser
 from gateway.uploads.folder import LOCK_SUFFIX, erase_folders, receiving, uploads_dir
@@ -99,7 +100,9 @@ async def _hold_and_store(parts: Parts, document: Document, folder: Path) -> Doc
         await parts.ledger.hold(org_id, file_id, unique)
         if unique and await parts.ledger.held(org_id, file_id) != unique:  # held once and released: never held again
             raise Problem(409, "given_up", "An earlier try of this upload was given up; send it again.", retry_after=1)
-        total = await store_batches(parts.documents, file_id, org_id, planned_batches(folder), malformed_rows(folder))
+        suppressed = await suppressed_in(parts, org_id)
+        planned, malformed = planned_batches(folder), malformed_rows(folder)
+        total = await store_batches(parts.documents, file_id, org_id, planned, malformed, suppressed=suppressed)
         accepted = await accept_file(parts, file_id, total)
         if accepted is None:
             raise Problem(503, "unavailable", "The file was given up while it was stored; try again.", retry_after=1)

@@ -16,6 +16,7 @@ from gateway.batches.store import accept_file, receiving_file, store_batches
 from gateway.collections import BATCHES, FILES
 from gateway.parts import Parts
 from gateway.problem import Problem
+from gateway.retention.suppress import suppressed_in
 from gateway.uploads.folder import erase_folders, receiving
 from gateway.uploads.keep_list import LIST_TABLE, keep_list
 from gateway.uploads.plan import Fates, PlannedBatch, assign_fates, plan_batches
@@ -93,7 +94,16 @@ async def _submit(
         await parts.documents.delete(FILES, file_id)
         raise
     batches: list[PlannedBatch] = list(plan_batches(sorted(fates.unique), batch_size))
-    total = await store_batches(parts.documents, file_id, org_id, batches, fates.malformed, look=look, due_at=due_at)
+    total = await store_batches(
+        parts.documents,
+        file_id,
+        org_id,
+        batches,
+        fates.malformed,
+        look=look,
+        due_at=due_at,
+        suppressed=await suppressed_in(parts, org_id),
+    )
     accepted = await accept_file(parts, file_id, total)
     if accepted is not None:
         return accepted

@@ -133,5 +133,12 @@ class Documents(Protocol):
         not read.
         """
 
+    async def scrub(self) -> None:
+        """Make sure that nothing of what was deleted or changed before this call is left in our own files.
+
+        For a server that keeps its own files: nothing to do here. May be repeated, and take as long as much was
+        deleted.
+        """
+
     async def check(self) -> None:
         """Raises DocumentsUnavailable unless a round trip works now."""

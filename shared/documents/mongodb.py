@@ -185,6 +185,9 @@ class MongoDocuments:
         finally:
             await cursor.close()
 
+    async def scrub(self) -> None:
+        """Its files are the server's business."""
+
     async def check(self) -> None:
         if self._client is None:
             raise DocumentsUnavailable("the document store is closed")

@@ -29,6 +29,7 @@ import orjson
 
 from shared.documents import Change, Collection, Document, Where
 from shared.documents.sqlite_schema import create, index_name
+from shared.documents.sqlite_scrub import drop_filler, fold_log, overwrite_free_pages
 from shared.documents.sqlite_writer import Writer
 from shared.documents.where import (
     Sql,
@@ -99,6 +100,7 @@ class SqliteDocuments:
             connection.execute("PRAGMA page_size=16384")  # documents are tens to hundreds of KB
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA secure_delete=FAST")  # pages left over are the business of `scrub`
             connection.execute("PRAGMA cache_size=-16000")
             connection.execute("PRAGMA journal_size_limit=67108864")
             for collection in self._collections:
@@ -229,6 +231,13 @@ class SqliteDocuments:
                 return
             after = (rows[-1][1], rows[-1][0])
             left = None if left is None else left - size
+
+    async def scrub(self) -> None:
+        """Overwrite what is free in the file, and fold the log back into it."""
+        while await self._write(overwrite_free_pages):
+            continue
+        await self._write(drop_filler)
+        await self._read(lambda: fold_log(self._path, _BUSY_SECONDS))
 
     async def check(self) -> None:
         await self._read(lambda: self._rows("SELECT count(*) FROM sqlite_master", ()))
