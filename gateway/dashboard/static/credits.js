@@ -42,7 +42,7 @@ function ledgerTable(body) {
 
 function entryRow(entry) {
   const words = LEDGER_WORDS[entry.kind] ?? plain(entry.kind);
-  const what = entry.fileId ? [words, " ", el("a", { href: `#/lists/${encodeURIComponent(entry.fileId)}` }, "list")] : [words, el("span", { class: "hint cause" }, ` ${entry.cause}`)];
+  const what = entry.fileId ? [words, " for ", el("a", { href: `#/lists/${encodeURIComponent(entry.fileId)}` }, "a list")] : [words, el("span", { class: "hint cause" }, ` ${entry.cause}`)];
   return el(
     "tr",
     {},

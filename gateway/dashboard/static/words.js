@@ -56,7 +56,7 @@ export const LEDGER_WORDS = {
   purchase: "Bought",
   refund: "Taken back after a refund",
   adjustment: "Adjusted",
-  hold: "Held for a list",
+  hold: "Held",
   capture: "Charged",
   release: "Given back",
 };
