@@ -49,11 +49,14 @@ for place, key in ipairs(cmsgpack.unpack(ARGV[1])) do
 end
 return found
 """
-# ARGV: seconds; keys and values in turn, packed.
+# ARGV: seconds; keys and values in turn, each after its length (the server's msgpack reads no binary strings).
 _KEEP = """
-local kept = cmsgpack.unpack(ARGV[2])
-for place = 1, #kept, 2 do redis.call('SET', kept[place], kept[place + 1], 'EX', ARGV[1]) end
-return #kept / 2
+local at = 1
+while at <= #ARGV[2] do
+  local key, value, after = struct.unpack('>I4c0I4c0', ARGV[2], at)
+  redis.call('SET', key, value, 'EX', ARGV[1])
+  at = after
+end
 """
 
 
@@ -96,14 +99,7 @@ class VerdictCache:
         """Verdicts still fresh, by position in `emails`, about the spelling that was asked."""
         if not self._ttl:
             return {}
-        addresses: list[tuple[int, Address]] = []
-        for index, email in enumerate(emails):
-            address = parse_address(email)
-            if isinstance(address, Address):
-                addresses.append((index, address))
-        if not addresses:
-            return {}
-        keys = [self.key(org_id, address.normalized) for _, address in addresses]
+        keys = [self.key(org_id, _casefolded(email)) for email in emails]
         try:
             found: list[Any] = await self._find(args=[_ENCODER.encode(keys)])
         except RedisError as error:
@@ -111,26 +107,38 @@ class VerdictCache:
             return {}
         recalled: dict[int, Result] = {}
         for place, value in zip(found[::2], found[1::2], strict=True):
-            index, address = addresses[place - 1]
-            result = _restored(value, emails[index], address)
+            address = parse_address(emails[place - 1])
+            result = _restored(value, address) if isinstance(address, Address) else None
             if result is not None:
-                recalled[index] = result
+                recalled[place - 1] = result
         return recalled
 
     async def remember(self, org_id: str, results: Sequence[Result | None]) -> None:
         """Keep the definite ones among `results`."""
         if not self._ttl:
             return
-        kept: list[str | bytes] = []
+        kept: list[bytes] = []
         for result in results:
             if result is not None and result.reason in DEFINITE and result.normalized is not None:
-                kept += (self.key(org_id, result.normalized), _blanked(result))
+                key, value = self.key(org_id, result.normalized).encode(), _blanked(result)
+                kept += (len(key).to_bytes(4), key, len(value).to_bytes(4), value)
         if not kept:
             return
         try:
-            await self._keep(args=[self._ttl, _ENCODER.encode(kept)])
+            await self._keep(args=[self._ttl, b"".join(kept)])
         except RedisError as error:
             log.info("cache_unavailable", error=type(error).__name__)
+
+
+def _casefolded(email: str) -> str:
+    """What `normalized.casefold()` is for an address. For anything else a word under which nothing is kept.
+
+    An ASCII address without quotes differs from its normal form only in the case of its domain.
+    """
+    if email.isascii() and '"' not in email:
+        return email.lower()
+    address = parse_address(email)
+    return address.key if isinstance(address, Address) else ""
 
 
 def _blanked(result: Result) -> bytes:
@@ -185,7 +193,7 @@ def _cut_word(text: str, word: str) -> str:
     return "".join((*parts, text[start:]))
 
 
-def _restored(value: bytes, email: str, address: Address) -> Result | None:
+def _restored(value: bytes, address: Address) -> Result | None:
     try:
         kept = _DECODER.decode(value)
     except msgspec.DecodeError:
@@ -195,7 +203,7 @@ def _restored(value: bytes, email: str, address: Address) -> Result | None:
     if kept.smtp.text:
         kept.smtp.text = kept.smtp.text.replace(_PLACEHOLDER, address.normalized)
     return Result(
-        email=email,
+        email=address.given,
         normalized=address.normalized,
         status=kept.status,
         is_valid=kept.status is Status.VALID,

@@ -12,6 +12,7 @@ DRAIN_SECONDS to finish, and what is left then goes back to the queue too.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter as Counts
 from collections.abc import Callable
 from typing import Protocol
 
@@ -155,7 +156,6 @@ class Worker:
         )
         await self._broker.publish(RESULTS, message.encode(), f"{work.batch_id}:{work.attempt}")
         self._progress.forget(work.batch_id)
-        for result in results:
-            if result is not None:
-                ADDRESSES.labels(result.status.value).inc()
+        for status, count in Counts(result.status for result in results if result is not None).items():
+            ADDRESSES.labels(status.value).inc(count)
         await self._cache.remember(work.org_id, [results[index] for index in asked])

@@ -4,7 +4,7 @@ Nothing is incremented. A count reads the batches recorded since the last count 
 two gateways differ), takes their earlier summaries out of the sum and puts the present ones in; a batch that is done
 never changes again. Whatever is counted twice by two gateways comes to the same numbers, and `finish` counts everything
 once more before the money moves. A file is counted when something of it was recorded, at most every INTERVAL seconds
-and never with more than a tenth of the time.
+and, up to a bound, with no more than a tenth of the time.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from shared.documents import Change, Document, Documents, Gt, Gte, Lte
 INTERVAL = 0.25  # seconds between two counts of a file
 FIRST = 0.02  # seconds between the first two; doubled until INTERVAL, so that small lists end at once
 SHARE = 10  # a count that took t is followed by SHARE * t of rest
+LONGEST_REST = 1.0  # seconds: a count in a busy process mostly waits for its turn, and a file's end waits for a count
 STATS_INTERVAL = 1.0  # seconds between two `stats` events of a file
 SKEW = 10.0  # seconds that clocks of gateways, and a slow write, may be behind
 
@@ -98,7 +99,7 @@ class Tally:
         file = await self._write(file_id, running)
         took = time.perf_counter() - began
         metrics.TALLY_SECONDS.observe(took)
-        running.next_at = self._clock() + max(running.pause, SHARE * took)
+        running.next_at = self._clock() + max(running.pause, min(LONGEST_REST, SHARE * took))
         running.pause = min(INTERVAL, 2 * running.pause)
         if file is not None and file["status"] in RUNNING_FILE:
             if len(running.done) < file["totalBatches"]:

@@ -113,6 +113,7 @@ def _classify_known(code: int, text: str, phase: str) -> Classified:
     return classify(code, text, phase)
 
 
+@lru_cache(maxsize=8192)
 def find_status(code: int, text: str) -> str | None:
     """The first enhanced status (RFC 3463) in `text` that is of the class of `code`, such as "5.1.1"."""
     at_start = _STATUS.match(text)
