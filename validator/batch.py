@@ -51,6 +51,7 @@ class Batch:
         route: Route | None = None,
         attempts: tuple[Attempt, ...] = (),
         catch_all: CatchAll = CatchAll.NOT_ASKED,
+        random_after: float | None = None,
         trace: tuple[dict[str, Any], ...] = (),
     ) -> None:
         """Judge one address. Each position is settled once."""
@@ -62,6 +63,7 @@ class Batch:
                 route=route,
                 attempts=attempts,
                 catch_all=catch_all,
+                random_after=random_after,
                 look=self._look,
                 last_look=self._last_look,
                 checked_at=self._now(),

@@ -99,6 +99,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     route: Route | None = None
     attempts: tuple[Attempt, ...] = ()  # empty: no mail host was turned to
     catch_all: CatchAll = CatchAll.NOT_ASKED
+    random_after: float | None = None  # seconds the host asked to wait before the random address is tried again
     look: int = 0  # how many times this address has been put off before
     last_look: bool = False  # True: the judge must give a Result, never Later
     checked_at: str = ""  # RFC 3339, UTC

@@ -110,7 +110,8 @@ def judge(evidence: Evidence) -> Result | Later:
     opinion = _opinion(evidence)
     waits = opinion.patience is None or evidence.look < opinion.patience
     if waits and not evidence.last_look:
-        return Later(opinion.reason, evidence.attempts[-1].after if evidence.attempts else None)
+        after = evidence.attempts[-1].after if evidence.attempts else None
+        return Later(opinion.reason, evidence.random_after if opinion.unproven else after)
     return _result(evidence, evidence.address, opinion)
 
 

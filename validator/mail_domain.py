@@ -63,6 +63,7 @@ class MailDomain:
         self.groups = 0  # batches that have addresses here
         self.traced = False
         self.known: CatchAll | None = None  # None: to be asked
+        self.random_after: float | None = None  # seconds the host asked for, where the random address was put off
         self._known_until = 0.0
         self._memory = memory
         self._spawn = spawn
@@ -121,6 +122,7 @@ class MailDomain:
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:
         """The random address got its answer: everybody who waits is judged with it."""
         found = _read_random(attempt)
+        self.random_after = attempt.after
         self._ours = False
         self._spawn(self._memory.remember(self.name, found))
         self._tell(found, recipient.trace)
@@ -215,6 +217,7 @@ class Group:
             route=self._route,
             attempts=recipient.past,
             catch_all=catch_all,
+            random_after=self._domain.random_after,
             trace=recipient.trace,
         )
 

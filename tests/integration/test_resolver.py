@@ -373,6 +373,17 @@ async def test_a_missing_domain_is_asked_again_after_minutes_and_a_failure_after
             assert dns_server.asked(domain) == questions
 
 
+async def test_a_failure_is_forgotten_before_the_next_look_at_an_address(dns_server, clock):
+    mail_domain(dns_server)
+    settings = Settings(_env_file=None, dns_nameservers=(dns_server.address,), retry_delays=(4, 60))
+    async with Resolver(settings, clock) as resolver:
+        dns_server.scripts["a.example"] = rcode("SERVFAIL")
+        assert (await resolver.mail_route("a.example")).outcome is Outcome.DNS_FAILURE
+        del dns_server.scripts["a.example"]
+        clock.now += 4
+        assert (await resolver.mail_route("a.example")).outcome is Outcome.HOSTS
+
+
 async def test_a_closed_resolver_leaves_no_task_behind(dns_server, clock):
     asked = asyncio.Event()
     dns_server.scripts["a.example"] = lambda *_: asked.set()

@@ -39,7 +39,7 @@ CACHE_SIZE = 20_000
 
 SHORTEST, LONGEST = 60.0, 3_600.0  # seconds a positive answer is kept, whatever its TTL says
 NEGATIVE = 300.0
-FAILED = 15.0
+FAILED = 15.0  # or half the time to the next look at an address, where that is shorter
 
 ROUTES = Counter("mailvet_dns_routes_total", "Domains looked up, by what came of it", ["outcome"])
 
@@ -69,6 +69,7 @@ class Resolver:
         self._timeout = settings.dns_timeout
         self._allow = allowed_networks(settings.probe_allow_networks)
         self._clock = clock
+        self._keep_failures = min([FAILED, *(delay / 2 for delay in settings.retry_delays)])
         self._routes: Cache[MailRoute] = Cache("dns-route", CACHE_SIZE, clock)
         self._hosts: Cache[HostAddresses] = Cache("dns-host", CACHE_SIZE, clock)
         self._turns = asyncio.Semaphore(DOMAINS_IN_FLIGHT)
@@ -164,7 +165,7 @@ class Resolver:
             async with asyncio.timeout_at(budget.deadline):  # another domain's fetch may have begun later than ours
                 return await self._hosts.get_or_fetch(name, find)
         except TimeoutError:
-            return self._host_known(FAILED, failed=True, temporary=True, why="no reply in time")
+            return self._host_known(self._keep_failures, failed=True, temporary=True, why="no reply in time")
 
     async def _find_host(self, name: str, budget: Budget) -> HostAddresses:
         over_ipv6 = asyncio.create_task(look_up(self._exchange, name, wire.AAAA, budget), name="dns-aaaa")
@@ -177,7 +178,7 @@ class Resolver:
         usable = tuple(literal for literal in literals if forbidden(literal, self._allow) is None)
         failures = [answer for answer in answers if answer.ending is Ending.FAILURE]
         ttls = [answer.ttl or 0 for answer in answers if answer.ending is Ending.FOUND]
-        keep = FAILED if failures and not usable else _clamp(min(ttls)) if ttls else NEGATIVE
+        keep = self._keep_failures if failures and not usable else _clamp(min(ttls)) if ttls else NEGATIVE
         return self._host_known(
             keep,
             usable=usable[:MAX_ADDRESSES],
@@ -233,7 +234,7 @@ class Resolver:
     def _failure(
         self, why: str, *, temporary: bool, implicit: bool = False, mx_names: tuple[str, ...] = ()
     ) -> MailRoute:
-        expires = self._clock() + FAILED
+        expires = self._clock() + self._keep_failures
         return MailRoute(Outcome.DNS_FAILURE, (), implicit, mx_names, expires, temporary=temporary, why=why)
 
 

@@ -27,6 +27,7 @@ from validator.smtp.session import SERVICE_CLOSING, Session
 ACCEPTED: Final = (250, 251)  # RFC 5321 section 4.2.3; 252 says "cannot verify"
 _CLOSING: Final = (SERVICE_CLOSING, 221)  # at RCPT: the session is over, whoever is being asked about
 _NEEDS_TLS: Final = 530  # RFC 3207 section 4
+_BAD_SEQUENCE: Final = 503  # RFC 5321 section 4.2.2
 _TOO_MANY = re.compile(r"\b4\.5\.3\b|too many recipients", re.IGNORECASE)  # RFC 5321 section 4.5.3.1.10
 _NAMED = re.compile(r"<([^<>\s]+@[^<>\s]+)>")
 _LAST_CALL: Final = 30.0  # seconds before the session's hard end in which no new flight is begun
@@ -56,6 +57,7 @@ class Conversation:
         self.refusal: Attempt | None = None  # the host refuses us: it must not be asked on
         self.tls_asked_for = False
         self.over = False  # QUIT was said
+        self.flew = False  # commands went out together
         self._held: list[Recipient] = []  # each with its `reply`
         self._attempts: dict[Reply, Attempt] = {}  # hosts repeat themselves
         self._heard_at: dict[str, float] = {}  # wall clock, of traced recipients by address
@@ -76,6 +78,15 @@ class Conversation:
     def wary(self) -> bool:
         """The last replies were about us: ask little at once until it is clear."""
         return self._run[0] in (ReplyClass.SENDER_BLOCKED, ReplyClass.RATE_LIMITED)
+
+    @property
+    def lost_in_flight(self) -> bool:
+        """Broken before any answer about a recipient, after commands that went out together."""
+        if self.trouble is None or self.asked or not self.flew:
+            return False
+        if self.trouble.outcome is Outcome.TIMEOUT:
+            return self.trouble.phase is Phase.RCPT
+        return self.trouble.outcome is Outcome.HUNG_UP
 
     @property
     def room(self) -> int:
@@ -181,6 +192,7 @@ class Conversation:
 
     async def _fly(self, lines: list[str], *, quit_too: bool) -> list[Reply]:
         """All at once (RFC 2920), perhaps with QUIT, whose reply is then the last."""
+        self.flew = self.flew or len(lines) > 1
         if quit_too:
             self.over = True
             lines = [*lines, "QUIT"]
@@ -221,11 +233,7 @@ class Conversation:
         if prelude:
             self._in_transaction = 0
         answers = replies[prelude:] if prelude else replies
-        again = self._pair(recipients, answers)
-        if len(answers) < len(recipients) and self.trouble is None:
-            again += recipients[len(answers) :]
-            self.trouble = self._failed(Phase.RCPT, None)
-        return again
+        return self._pair(recipients, answers)
 
     def _pair(self, recipients: Sequence[Recipient], answers: list[Reply]) -> list[Recipient]:
         """The busiest loop there is: an acceptance takes a microsecond."""
@@ -243,6 +251,10 @@ class Conversation:
             elif reply.code in _CLOSING:
                 self.trouble = self._attempt(reply)
                 return [*again, *recipients[place:]]
+            elif reply.code == _BAD_SEQUENCE and self.flew and self._pipelining:
+                self._session.desync = True  # a host that offers PIPELINING and cannot: it lost the MAIL, or a reply
+                self.trouble = self._attempt(reply)
+                return [*again, *recipients[place:]]
             elif self._is_not_about_it(reply):
                 again.append(recipient)
             elif self.asked and reply.code == 452 and _TOO_MANY.search(reply.text):
@@ -250,6 +262,9 @@ class Conversation:
                 return [*again, *recipients[place:]]
             else:
                 self._refuse(recipient, reply)
+        if len(answers) < len(recipients):
+            again += recipients[len(answers) :]
+            self.trouble = self.trouble or self._failed(Phase.RCPT, None)  # saying goodbye may have found it out first
         return again
 
     @staticmethod

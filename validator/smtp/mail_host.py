@@ -342,7 +342,7 @@ class MailHost:
 
     def _settle(self, talk: Conversation, left: list[Recipient]) -> Attempt | None:
         """Deliver answers, put back what has none, and let the pace learn. Returns what went wrong."""
-        trouble, desync = talk.trouble, talk.session.desync
+        trouble, desync, unproven = talk.trouble, talk.session.desync, False
         RECIPIENTS.inc(talk.held)
         if desync:
             self._pace.distrust()
@@ -354,10 +354,12 @@ class MailHost:
         else:
             told, silent = trouble.outcome is Outcome.REPLIED, trouble.outcome is Outcome.TIMEOUT
             answered = 0 if desync else talk.asked
+            if unproven := talk.lost_in_flight:
+                self._pace.doubt()
             self._pace.broke(answered, talk.refused - talk.random_refused, len(left), told=told, silent=silent)
             left = self._isolate(left, trouble, first=answered == 0, anyone=desync or told)
         self._queue.extendleft(reversed(left))
-        stop = talk.refusal or (trouble if trouble is not None and self._is_final(trouble) else None)
+        stop = talk.refusal or (trouble if trouble is not None and not unproven and self._is_final(trouble) else None)
         if stop is not None:
             self._stop(stop)
         return stop or (trouble if talk.asked == 0 else None)

@@ -37,6 +37,7 @@ class Pace:
         "_asked",
         "_breaks",
         "_careful",
+        "_doubts",
         "_full",
         "_most",
         "_refused",
@@ -54,6 +55,7 @@ class Pace:
         self.transaction = SESSION
         self.strikes = 0
         self._careful = 0  # sessions still to be held one command at a time
+        self._doubts = 0  # times that a flight was lost whole
         self._breaks = 0  # sessions in a row that broke
         self._full = 0  # sessions that ended well at the limit
         self._asked = 0
@@ -107,6 +109,12 @@ class Pace:
     def distrust(self) -> None:
         """Replies came that nobody had asked for."""
         self._careful = CAREFUL_SESSIONS
+
+    def doubt(self) -> None:
+        """A flight was lost whole: some offer PIPELINING and cannot. One by one for a while, longer each time."""
+        if not self.careful:
+            self._doubts += 1
+            self._careful = min(CAREFUL_SESSIONS, 2**self._doubts)
 
     def limit_met(self, accepted: int) -> None:
         """452 4.5.3: the host takes no more than `accepted` recipients in one transaction."""

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
-from aiosmtplib.errors import SMTPException, SMTPServerDisconnected
+from aiosmtplib.errors import SMTPException, SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.esmtp import parse_esmtp_extensions
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
@@ -101,6 +101,8 @@ class Session(SMTPProtocol):
         """STARTTLS, RFC 3207. False: no TLS, and the session must not be used in the clear afterwards."""
         try:
             await self.start_tls(context, server_hostname=host, timeout=self.timeouts.command)
+        except SMTPResponseException:
+            return False  # a plain no: QUIT can still be said
         except (SMTPException, OSError, ValueError):
             if self.broken in (None, Outcome.HUNG_UP):
                 self.broken = Outcome.TLS_FAILED

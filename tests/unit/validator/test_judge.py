@@ -80,6 +80,11 @@ def test_accepted_without_a_clear_random_answer_waits_and_is_never_called_valid(
     assert verdict(last) == (Status.UNKNOWN, Reason.PUT_OFF)
 
 
+def test_the_wait_that_a_host_asked_for_the_random_address_is_kept():
+    found = judge(evidence(reply(250), catch_all=CatchAll.INCONCLUSIVE, random_after=300.0))
+    assert found == Later(Reason.PUT_OFF, 300.0)
+
+
 def test_accepted_without_a_clear_random_answer_is_valid_at_a_provider_known_to_refuse_strangers():
     sure = judge(evidence(ACCEPTED, catch_all=CatchAll.NO, provider=TRUTHFUL))
     unsure = judge(evidence(ACCEPTED, catch_all=CatchAll.INCONCLUSIVE, provider=TRUTHFUL, last_look=True))

@@ -142,8 +142,15 @@ def test_a_chain_of_pointers_is_cut():
 
 
 def test_only_so_many_records_are_read():
-    packet = make_reply("a.example", "MX", [("a.example", "MX", [f"{n} m{n}.a.example." for n in range(1_000)])])
-    assert len(wire.read_reply(packet, QUESTION).records) == wire.MAX_RECORDS
+    record = b"\0" + struct.pack("!HHIH", wire.A, 1, 60, 4) + bytes(4)
+    header = struct.pack("!HHHHHH", 7, 0x8180, 1, 5_000, 0, 0) + QUESTION
+    assert len(wire.read_reply(header + record * 5_000, QUESTION).records) == wire.MAX_RECORDS
+
+
+def test_the_best_of_three_thousand_mx_counts_wherever_it_stands():
+    packet = make_reply("a.example", "MX", [("a.example", "MX", [f"{9_000 - n} m{n:x}." for n in range(3_000)])])
+    best = min(record.value for record in wire.read_reply(packet, QUESTION).records)
+    assert best == wire.Mx(6_001, "mbb7")
 
 
 @settings(max_examples=300)

@@ -142,6 +142,47 @@ async def test_a_glued_reply_voids_everything_the_session_said():
     assert asker.answers == {}
 
 
+@pytest.mark.parametrize("last", [False, True])
+async def test_a_glued_reply_to_mail_loses_nobody_where_commands_go_one_by_one(last):
+    talk, peer = await opened()
+    batch = recipients(Asker(), "a@x.test")
+    asking = asyncio.create_task(talk.ask(batch, last=last))
+    await peer.heard(b"MAIL FROM:<>\r\n")
+    peer.session.data_received(b"250 ok\r\n250 glued\r\n")
+    assert await asking == batch
+    assert talk.trouble.outcome is Outcome.PROTOCOL_ERROR
+
+
+async def test_a_bad_sequence_in_a_flight_is_nobodys_answer():
+    talk, peer = await opened("PIPELINING")
+    batch = recipients(Asker(), "a@x.test", "b@x.test")
+    _, again = await asked(talk, peer, batch, "250 ok", "503 5.5.1 need MAIL", "503 5.5.1 need MAIL")
+    assert again == batch
+    assert talk.session.desync
+
+
+async def test_a_bad_sequence_is_an_answer_where_commands_go_one_by_one():
+    talk, peer = await opened()
+    asking = asyncio.create_task(talk.ask(recipients(Asker(), "a@x.test"), last=False))
+    await peer.heard(b"MAIL FROM:<>\r\n")
+    peer.say("250 ok")
+    await peer.heard(b"RCPT TO:<a@x.test>\r\n")
+    peer.say("503 5.5.1 no")
+    assert await asking == []
+    assert talk.held == 1
+
+
+@pytest.mark.parametrize(("answered", "lost"), [((), True), (("250 ok",), True), (("250 ok", "250 a"), False)])
+async def test_a_flight_is_lost_when_the_host_hangs_up_before_any_answer(answered, lost):
+    talk, peer = await opened("PIPELINING")
+    asking = asyncio.create_task(talk.ask(recipients(Asker(), "a@x.test", "b@x.test"), last=False))
+    await peer.heard(b"RCPT TO:<b@x.test>\r\n")
+    peer.say(*answered)
+    peer.hang_up()
+    assert len(await asking) == (2 if lost else 1)
+    assert talk.lost_in_flight is lost
+
+
 async def test_a_late_reply_is_noticed_at_quit():
     talk, peer = await opened("PIPELINING")
     asker = Asker()

@@ -127,3 +127,13 @@ def test_distrust_means_one_command_at_a_time_until_many_sessions_went_well():
         assert pace.next_flight(0, 0, 100) == 1
         pace.session_done(5, 0)
     assert not pace.careful
+
+
+def test_a_flight_lost_whole_means_one_command_at_a_time_for_a_while_and_longer_each_time():
+    pace = Pace()
+    for sessions in (2, 4, 8, 16, CAREFUL_SESSIONS, CAREFUL_SESSIONS):
+        pace.doubt()
+        for _ in range(sessions):
+            assert pace.careful
+            pace.session_done(5, 0)
+        assert not pace.careful

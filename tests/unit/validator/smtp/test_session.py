@@ -176,11 +176,14 @@ async def test_bytes_behind_the_220_to_starttls_end_the_session_unencrypted_and_
     assert not session.alive
 
 
-async def test_a_refused_starttls_leaves_the_session_unused():
+async def test_after_a_refused_starttls_there_is_only_quit():
     session, peer = await greeted()
     securing = asyncio.create_task(session.secure_with(None, "mx.test"))
     await peer.heard(b"STARTTLS\r\n")
     peer.say("454 not now")
     assert not await securing
-    assert session.broken is Outcome.TLS_FAILED
+    leaving = asyncio.create_task(session.leave())
+    await peer.heard(b"QUIT\r\n")
+    peer.say("221 bye")
+    assert (await leaving).code == 221
     session.close()
