@@ -54,8 +54,7 @@ CREDIT_ENTRIES = Collection("CreditEntries", indexed=("orgId", "at"), indexes=((
 CREDIT_ACCOUNTS = Collection("CreditAccounts")
 
 # {_id: orgId, name, createdAt, plan, retentionDays, lowCreditsBelow, lowCredits: {low, times}, lowCreditsEvent: {id,
-#  at,
-#  available, below}, stripeCustomer}
+#  at, available, below}, stripeCustomer}
 ORGANISATIONS = Collection("Organisations", indexed=("createdAt",))
 # {_id: "{orgId}:{userId}", orgId, userId, email, role: owner|admin|member|viewer, createdAt, removedAt}
 MEMBERS = Collection("Members", indexed=("orgId", "userId"), indexes=(("orgId",), ("userId",)))
@@ -76,16 +75,15 @@ STRIPE_EVENTS = Collection("StripeEvents", indexed=("handledAt", "receivedAt"), 
 # What we sold: {_id: checkout session, orgId, pack, credits, quantity, amount, currency, priceId, createdAt}
 STRIPE_CHECKOUTS = Collection("StripeCheckouts")
 # What was paid, and what of it was paid back: {_id: payment intent (or what stands for it), orgId, credits, amount,
-#  cause,
-#  refunded, disputes: {id: status}, taken (credits taken back), steps: [credits], version}; gateway/billing/payments.py
+#  cause, refunded, disputes: {id: status}, taken (credits taken back), steps: [credits],
+#  version}; gateway/billing/payments.py
 STRIPE_PAYMENTS = Collection("StripePayments")
 # {_id: orgId, enabled, threshold, pack, dailyCap, day, today (recharges begun on that day), openId, stopped (why)}
 AUTO_RECHARGES = Collection("AutoRecharges", indexed=("enabled",), indexes=(("enabled",),))
 # {_id, orgId, pack, credits, amount, currency, customer, card, state: open|paid|declined, intent, createdAt}
 RECHARGES = Collection("Recharges", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
 # {_id, orgId, kind: endpoint|callback, url, description, events, secret, oldSecret, oldSecretUntil, createdAt,
-#  disabledAt,
-#  disabledWhy, failingSince}
+#  disabledAt, disabledWhy, failingSince}
 WEBHOOK_ENDPOINTS = Collection("WebhookEndpoints", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
 # One per event and endpoint: {_id: "{eventId}:{endpointId}", orgId, endpointId, event, body, state, tries, dueAt,
 #  log: [...]}
