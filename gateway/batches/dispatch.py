@@ -197,4 +197,5 @@ class Dispatcher:
             emails=batch["emails"],
             look=batch["look"],
             last_look=batch["look"] >= len(self._settings.retry_delays),
+            trace=batch.get("trace", False),
         ).encode()

@@ -59,6 +59,7 @@ def receiving_file(
     malformed: int,
     callback_url: str | None = None,
     table: dict[str, Any] | None = None,
+    trace: bool = False,
 ) -> Document:
     """A new FILES document, not yet visible to anybody. As many credits as `unique` are to be held for it."""
     return {
@@ -79,6 +80,7 @@ def receiving_file(
         **NOTHING_YET,
         "callbackUrl": callback_url,
         "table": table,
+        "trace": trace,
     }
 
 
@@ -172,13 +174,14 @@ async def store_batches(
     look: int = 0,
     due_at: float = 0.0,
     suppressed: IsSuppressed | None = None,
+    trace: bool = False,
     clock: Clock = time.time,
 ) -> int:
     """Insert the batches of a `receiving` file, and its malformed rows as batches that are done; how many that are.
 
     The iterables are read in chunks of CHUNK_ADDRESSES and may read from disk. `look` and `due_at` (seconds since the
     epoch) are those of addresses that were put off once already. Addresses that are `suppressed` get their result here
-    and are never asked about. Repeatable; raises DocumentsUnavailable.
+    and are never asked about. `trace`: their results tell every step. Repeatable; raises DocumentsUnavailable.
     """
     total = 0
     chunk: list[Document] = []
@@ -187,6 +190,8 @@ async def store_batches(
         file_id, org_id, batches, malformed, now=clock(), look=look, due_at=due_at, suppressed=suppressed
     )
     for document in planned:
+        if trace:
+            document["trace"] = True
         chunk.append(document)
         addresses += len(document["emails"]) + len(document["results"])
         total += 1

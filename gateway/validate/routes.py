@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from gateway.accounts.caller import Caller, need_scope
 from gateway.batches.state import TERMINAL_FILE, FileStatus, shown
@@ -42,6 +42,7 @@ class NewBatch(BaseModel):
 
     emails: list[Annotated[StrictStr, Field(max_length=LONGEST_EMAIL)]] = Field(min_length=1, max_length=MOST_EMAILS)
     callback_url: str | None = Field(default=None, alias="callbackUrl", max_length=2_000)
+    trace: StrictBool = False  # True: each result tells every step of its conversations
 
 
 class NewSingle(BaseModel):
@@ -64,7 +65,7 @@ async def validate_batch(body: NewBatch, caller: Spender, parts: PartsDep, key: 
         callback_url = require_url(callback_url, allowed_networks(parts.settings.webhook_allow_networks), "callbackUrl")
 
     async def produce(file_id: str) -> Response:
-        file = await submit_list(parts, caller, file_id, body.emails, callback_url)
+        file = await submit_list(parts, caller, file_id, body.emails, callback_url, trace=body.trace)
         accepted = {
             "batchId": file["_id"],
             "fileId": file["_id"],

@@ -25,7 +25,13 @@ from shared.documents import Document
 
 
 async def submit_list(
-    parts: Parts, caller: Caller, file_id: str, emails: Sequence[str], callback_url: str | None
+    parts: Parts,
+    caller: Caller,
+    file_id: str,
+    emails: Sequence[str],
+    callback_url: str | None,
+    *,
+    trace: bool = False,
 ) -> Document:
     """A file of kind `batch`; each string is a row, counted from 1. Raises Problem 402; then nothing is left of it."""
     fates = assign_fates(enumerate(emails, start=1))
@@ -41,6 +47,7 @@ async def submit_list(
         malformed=len(fates.malformed),
         callback_url=callback_url,
         table=LIST_TABLE,
+        trace=trace,
     )
     with receiving(parts.settings, file_id) as folder:
         if folder is None:
@@ -103,6 +110,7 @@ async def _submit(
         look=look,
         due_at=due_at,
         suppressed=await suppressed_in(parts, org_id),
+        trace=file["trace"],
     )
     accepted = await accept_file(parts, file_id, total)
     if accepted is not None:

@@ -74,11 +74,11 @@ def address_table(results: list[dict[str, Any]]) -> Table:
 
 def print_trace(console: Console, result: Mapping[str, Any]) -> None:
     """Every step of the conversations: time, host, what was sent, what came back."""
-    console.print(Text(f"{result['email']}: {result['status']} ({result['reason']})", "bold"))
+    console.print(Text(f"{result['email']}: {result['status']} ({result['reason']})", "bold"), soft_wrap=True)
     for step in result["details"]["trace"]:
         where = f"{step.get('host') or '-'} [{step.get('address') or '-'}]"
-        console.print(Text(f"  {step.get('at', '')} {where} {step.get('phase', '')}", "cyan"))
+        console.print(Text(f"  {step.get('at', '')} {where} {step.get('phase', '')}", "cyan"), soft_wrap=True)
         if step.get("sent"):
-            console.print(Text(f"    C: {step['sent']}"))
+            console.print(Text(f"    C: {step['sent']}"), soft_wrap=True)
         if step.get("reply"):
-            console.print(Text(f"    S: {step['reply']}"))
+            console.print(Text(f"    S: {step['reply']}"), soft_wrap=True)
