@@ -25,7 +25,7 @@ from shared import redis_keys
 from validator.evidence import CatchAll
 
 DAY = 86_400
-CLAIM = 120  # seconds; longer than one session
+CLAIM = 15  # seconds; after them somebody else may ask as well, the same random address
 SIZE = 50_000  # domains remembered in this process
 LOOK = 0.25  # seconds between two looks for an answer that another validator is getting
 
@@ -118,13 +118,22 @@ class CatchAllMemory:
             await self._tell("release", domain)
 
     async def wait(self, domain: str, seconds: float) -> CatchAll | None:
-        """The answer that somebody else is getting; None where it does not come in time."""
+        """The answer that somebody else is getting; None where it is late, or nobody is at it any more."""
         end = self._clock() + seconds
         known = await self.recall(domain)
-        while known is None and self._clock() < end:
+        while known is None and self._clock() < end and await self._is_claimed(domain):
             await asyncio.sleep(LOOK)
             known = await self.recall(domain)
         return known
+
+    async def _is_claimed(self, domain: str) -> bool:
+        """Not so after an answer without a verdict, the death of whoever was at it, or a wipe."""
+        if self._script is None:
+            return self._claimed.get(domain, 0.0) > self._clock()
+        try:
+            return await self._run("ask", domain) is not None
+        except (RedisError, OSError):
+            return True  # perhaps
 
     def _learn(self, domain: str, value: bytes | None) -> CatchAll | None:
         word = value.decode() if value is not None else None
