@@ -93,6 +93,7 @@ _TEMPORARY: dict[ReplyClass, _Opinion] = {
     ReplyClass.SENDER_BLOCKED: _Opinion(Status.UNKNOWN, Reason.PROBER_BLOCKED, None),
     ReplyClass.SERVER_ERROR: _Opinion(Status.UNKNOWN, Reason.SERVER_ERROR, None),
 }
+_BLOCKED_BEFORE = _Opinion(Status.UNKNOWN, Reason.PROBER_BLOCKED, None)  # the breaker is open because of it
 _PUT_OFF = _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None)
 _ODD_REPLY = _Opinion(Status.UNKNOWN, Reason.PROTOCOL_ERROR)
 _POLICY = _Opinion(Status.UNKNOWN, Reason.PROVIDER_POLICY)
@@ -126,6 +127,8 @@ def _opinion(evidence: Evidence) -> _Opinion:
     if not evidence.attempts:
         return _PUT_OFF
     last = evidence.attempts[-1]
+    if last.outcome is Outcome.CIRCUIT_OPEN and last.kind is ReplyClass.SENDER_BLOCKED:
+        return _BLOCKED_BEFORE
     if last.outcome is not Outcome.REPLIED:
         return _BY_OUTCOME[last.outcome]
     return _by_reply(evidence, last)

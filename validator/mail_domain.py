@@ -1,8 +1,8 @@
 """One domain while addresses of it are being asked: where its mail goes, and whether it takes just any address.
 
-A random address is asked once a domain and day, and only after a real one was accepted: never the other way round,
-because it costs verdicts at hosts that count unknown recipients. Addresses that were accepted wait here for what the
-random one is told; who comes later finds it known.
+A random address is asked once a domain and day, and only after a real one was accepted or greylisted (then both wait
+out the greylist together): never the other way round, because it costs verdicts at hosts that count unknown recipients.
+Addresses that were accepted wait here for what the random one is told; who comes later finds it known.
 """
 
 from __future__ import annotations
@@ -93,11 +93,15 @@ class MailDomain:
     def leave(self) -> None:
         """A batch has no address here any more. What was claimed and not used is given up."""
         self.groups -= 1
-        if self.groups == 0 and self.known is CatchAll.INCONCLUSIVE:
-            self.known = None
+        self._forget_unclear()
         if self.groups == 0 and self._ours and not self._asking:
             self._ours = False
             self._spawn(self._memory.release(self.name))
+
+    def _forget_unclear(self) -> None:
+        """The next look asks again."""
+        if self.groups == 0 and self.known is CatchAll.INCONCLUSIVE:
+            self.known = None
 
     def wants_random(self) -> bool:
         return self.known is None and self._ours and not self._asking
@@ -116,7 +120,7 @@ class MailDomain:
             self._asking = True
             self._spawn(self._hear_from_others())
 
-    def accepted(self) -> Recipient | None:
+    def companion(self) -> Recipient | None:
         return None
 
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:
@@ -137,6 +141,7 @@ class MailDomain:
         for group, accepted in waiting:
             accepted.trace += trace
             group.settle(accepted, found)
+        self._forget_unclear()  # where everybody was put off, nobody waited for it
 
     def _learn(self, found: CatchAll) -> None:
         self.known = found
@@ -187,7 +192,7 @@ class Group:
     def curious(self) -> bool:
         return self._domain.wants_random()
 
-    def accepted(self) -> Recipient | None:
+    def companion(self) -> Recipient | None:
         if self.traced:
             self._domain.traced = True
         return self._domain.random_recipient() if self._domain.wants_random() else None

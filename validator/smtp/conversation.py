@@ -52,7 +52,7 @@ class Conversation:
         self.asked = 0  # recipients answered in this session
         self.refused = 0
         self.random_refused = 0  # of those, random addresses: they say nothing about the quality of a list
-        self.companions: list[Recipient] = []  # named by askers on acceptance, to be asked next
+        self.companions: list[Recipient] = []  # named by askers, to be asked next
         self.trouble: Attempt | None = None  # why the session is of no more use; the host may be
         self.refusal: Attempt | None = None  # the host refuses us: it must not be asked on
         self.tls_asked_for = False
@@ -280,7 +280,10 @@ class Conversation:
         if self._in_transaction is not None:
             self._in_transaction += 1
         self._run = _NO_RUN
-        if recipient.asker.curious and (companion := recipient.asker.accepted()) is not None:
+        self._add_companion(recipient)
+
+    def _add_companion(self, recipient: Recipient) -> None:
+        if recipient.asker.curious and (companion := recipient.asker.companion()) is not None:
             self.companions.append(companion)
 
     def _refuse(self, recipient: Recipient, reply: Reply) -> None:
@@ -291,6 +294,8 @@ class Conversation:
         self._held.append(recipient)
         if attempt.kind is None:
             return
+        if attempt.kind is ReplyClass.GREYLISTED:
+            self._add_companion(recipient)  # its wait may as well begin now
         length = self._run[1] + 1 if self._run[0] is attempt.kind else 1
         self._run = (attempt.kind, length)
         if length >= _PATIENCE_WITH.get(attempt.kind, length + 1):

@@ -19,14 +19,14 @@ class Asker(Protocol):
 
     @property
     def curious(self) -> bool:
-        """True: the next acceptance makes it name a companion."""
+        """True: the next acceptance or greylisting makes it name a companion."""
         ...
 
     @property
     def traced(self) -> bool: ...
 
-    def accepted(self) -> Recipient | None:
-        """RCPT said yes, not confirmed yet. What it returns is asked next, in the same session (the random address)."""
+    def companion(self) -> Recipient | None:
+        """RCPT said yes, or not yet. What it returns is asked next, in the same session (the random address)."""
         ...
 
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:

@@ -211,6 +211,14 @@ def test_a_refusal_of_us_is_unknown_at_once_and_not_repeated(attempt, reason):
     assert verdict(judge(evidence(attempt))) == (Status.UNKNOWN, reason)
 
 
+def test_a_breaker_that_opened_because_we_are_blocked_says_so():
+    shut_out = Attempt(
+        host="mx.corp.test", outcome=Outcome.CIRCUIT_OPEN, phase=Phase.CONNECT, kind=ReplyClass.SENDER_BLOCKED
+    )
+    assert judge(evidence(shut_out)) == Later(Reason.PROBER_BLOCKED)
+    assert verdict(judge(evidence(shut_out, last_look=True))) == (Status.UNKNOWN, Reason.PROBER_BLOCKED)
+
+
 def test_a_recipient_kind_before_rcpt_is_not_believed_even_if_classified_so():
     attempt = Attempt(
         host="mx", outcome=Outcome.REPLIED, phase=Phase.MAIL, code=550, text="x", kind=ReplyClass.MAILBOX_MISSING

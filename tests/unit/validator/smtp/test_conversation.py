@@ -20,17 +20,17 @@ class Asker:
     closed = False
 
     def __init__(self, companion: str | None = None, *, traced: bool = False) -> None:
-        self.companion = companion
+        self.name = companion
         self.traced = traced
         self.answers: dict[str, Attempt] = {}
         self.traces: dict[str, tuple] = {}
 
     @property
     def curious(self) -> bool:
-        return self.companion is not None
+        return self.name is not None
 
-    def accepted(self) -> Recipient | None:
-        name, self.companion = self.companion, None
+    def companion(self) -> Recipient | None:
+        name, self.name = self.name, None
         return Recipient(name, self, 0) if name else None
 
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:
@@ -140,6 +140,13 @@ async def test_a_glued_reply_voids_everything_the_session_said():
     assert talk.trouble.outcome is Outcome.PROTOCOL_ERROR
     assert talk.void() == batch
     assert asker.answers == {}
+
+
+async def test_the_companion_of_a_greylisted_recipient_waits_out_the_greylist_with_it():
+    talk, peer = await opened("PIPELINING")
+    batch = recipients(Asker("random@x.test"), "a@x.test")
+    await asked(talk, peer, batch, "250 ok", "451 4.7.1 Greylisted, try again later")
+    assert [companion.address for companion in talk.companions] == ["random@x.test"]
 
 
 @pytest.mark.parametrize("last", [False, True])
