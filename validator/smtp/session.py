@@ -169,10 +169,10 @@ class Session(SMTPProtocol):
         if self.broken is not None:
             return
         self._replies += replies
-        if self._reader.error is not None:
+        if len(self._replies) > self._expected:
+            self._surplus()  # first: nonsense behind a reply too many does not put the others in order
+        elif self._reader.error is not None:
             self._break(Outcome.PROTOCOL_ERROR)
-        elif len(self._replies) > self._expected:
-            self._surplus()
         elif len(self._replies) == self._expected:
             self._wake()
         elif replies:

@@ -187,3 +187,12 @@ async def test_after_a_refused_starttls_there_is_only_quit():
     peer.say("221 bye")
     assert (await leaving).code == 221
     session.close()
+
+
+async def test_nonsense_behind_a_reply_too_many_is_a_desync_all_the_same():
+    session, peer = await greeted()
+    flight = asyncio.create_task(session.exchange(b"A\r\n", 1, PATIENCE))
+    await peer.heard(b"A\r\n")
+    session.data_received(b"250 injected\r\n550 a\r\nnonsense\r\n")
+    assert [reply.text for reply in await flight] == ["injected"]
+    assert session.desync
