@@ -85,7 +85,7 @@ async def _preflight_of(parts: Parts, url: str) -> dict[str, Any] | None:
         finding: Any = msgspec.json.decode(response.content)["preflight"]
     except (httpx.TransportError, msgspec.DecodeError, KeyError, TypeError):  # away, or no validator of ours
         return None
-    return finding if isinstance(finding, dict) and "state" in finding else None
+    return finding if isinstance(finding, dict) and isinstance(finding.get("state"), str) else None
 
 
 @router.get("/metrics", response_class=Response)

@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 from collections.abc import AsyncIterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.journey import system
-from tests.journey.conftest import tag
 from tests.journey.internet import Internet, Lab, people
 from tests.journey.system import API_KEY, Listening
 
@@ -31,6 +31,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+TAGS = count()
 SLOW_SITES = [f"slow{n}.example" for n in range(4)]
 EVIL_NAME = "<img src=x onerror=alert(1)>.csv"
 EVIL_ROWS = [
@@ -40,6 +41,11 @@ EVIL_ROWS = [
     "<img src=x onerror=alert(5)>,c",
     "user1@quick.example,d",
 ]
+
+
+def tag() -> str:
+    """For addresses that no other test here asks about."""
+    return f".d{next(TAGS)}"
 
 
 def chromium() -> str:
@@ -145,10 +151,10 @@ async def tab(browser: Browser, server: Listening) -> AsyncIterator[Tab]:
     tab.check()
 
 
-def the_list() -> tuple[bytes, int]:
+def the_list(size: int = 400) -> tuple[bytes, int]:
     """A CSV that takes a few seconds, and how many different addresses are in it."""
     mark = tag()
-    emails = [*people(SLOW_SITES, 400, mark), *people(["all.example"], 10, mark), *people(["nowhere.example"], 5, mark)]
+    emails = [*people(SLOW_SITES, size, mark), *people(["all.example"], 10, mark), *people(["nowhere.example"], 5, mark)]
     rows = [["name", "email"], *([f"Person {n}", email] for n, email in enumerate(emails)), ["twice", emails[0]]]
     text = io.StringIO()
     csv.writer(text).writerows(rows)
@@ -157,6 +163,14 @@ def the_list() -> tuple[bytes, int]:
 
 async def send(page: Page, name: str, content: bytes) -> None:
     await page.set_input_files("#pick", {"name": name, "mimeType": "text/csv", "buffer": content})
+
+
+async def drop(page: Page, name: str, content: str) -> None:
+    """As if it were dragged from the desktop."""
+    make = "([name, text]) => { const t = new DataTransfer(); t.items.add(new File([text], name)); return t; }"
+    dragged = await page.evaluate_handle(make, [name, content])
+    for event in ("dragover", "drop"):
+        await page.dispatch_event(".drop", event, {"dataTransfer": dragged})
 
 
 def progress(page: Page) -> Any:
@@ -236,6 +250,26 @@ async def test_a_list_goes_in_is_watched_paused_and_resumed_across_a_reload_and_
     assert {row["mailvet_status"] for row in rows} == {"risky"}
 
 
+async def test_a_server_that_goes_and_comes_back_is_followed_to_the_end(tab, server):
+    page, (content, unique) = tab.page, the_list(160)
+    tab.expected += [
+        "ERR_CONNECTION_REFUSED",
+        "ERR_INCOMPLETE_CHUNKED_ENCODING",
+        "ERR_CONNECTION_RESET",
+        "ERR_EMPTY_RESPONSE",
+    ]
+    await send(page, "interrupted.csv", content)
+    await until_percent(page, 10)
+    await server.terminate()
+    await expect(page.locator(".connection")).to_have_text("Connection lost; trying again…")
+    before = await percent(page)
+    await server.start()
+    await expect(page.locator(".head .status")).to_have_text("Finished")
+    assert before < 100
+    await expect(page.locator(".connection")).to_be_empty()
+    await expect(page.locator(".progress-line")).to_have_text(f"All {unique} addresses checked.")
+
+
 async def test_one_result_is_opened_read_and_closed_by_keyboard(tab):
     page = tab.page
     await page.get_by_text("Paste addresses").click()
@@ -271,7 +305,7 @@ async def test_what_cannot_be_taken_in_is_said_in_a_sentence_and_can_be_tried_wi
 
 async def test_a_list_full_of_markup_is_only_ever_text(tab):
     page = tab.page
-    await send(page, EVIL_NAME, "\n".join(EVIL_ROWS).encode())
+    await drop(page, EVIL_NAME, "\n".join(EVIL_ROWS))
     await expect(page.get_by_role("heading", level=1)).to_have_text(EVIL_NAME)
     await expect(page.locator(".head .status")).to_have_text("Finished")
     results = page.get_by_role("table", name="Results", exact=True)

@@ -9,7 +9,8 @@ export const showDetails = (result) => openDialog(result.email || "(empty)", res
 /** Also the answer to a single check. */
 export function resultCard(result) {
   const { smtp = {}, dns = {}, flags = {}, syntax = {}, score_parts: parts = {}, trace = [], provider, checked_at: checkedAt } = result.details ?? {};
-  const reply = [smtp.code, smtp.enhanced, smtp.text].filter(Boolean).join(" ");
+  const repeated = smtp.enhanced && smtp.text?.startsWith(smtp.enhanced);
+  const reply = [smtp.code, repeated ? null : smtp.enhanced, smtp.text].filter(Boolean).join(" ");
   const set = Object.keys(flags).filter((flag) => flags[flag]);
   const facts = [
     ["Reason", reasonWords(result.reason)],

@@ -32,6 +32,12 @@ class FileView {
   #problem = el("div");
   #reasons = el("div");
   #domains = el("div");
+  #statistics = el(
+    "div",
+    { class: "two" },
+    el("section", { class: "box", "aria-labelledby": "reasons-title" }, el("h2", { id: "reasons-title" }, "Reasons"), this.#reasons),
+    el("section", { class: "box", "aria-labelledby": "domains-title" }, el("h2", { id: "domains-title" }, "Largest domains"), this.#domains),
+  );
   #allDomains = false;
   #stats;
   #tiles;
@@ -65,12 +71,7 @@ class FileView {
       this.#counts(),
       el("section", { class: "box", "aria-label": "Progress" }, this.#bar, el("div", { class: "progress-row" }, this.#line, this.#connection), this.#tiles),
       this.#latest.node,
-      el(
-        "div",
-        { class: "two" },
-        el("section", { class: "box", "aria-labelledby": "reasons-title" }, el("h2", { id: "reasons-title" }, "Reasons"), this.#reasons),
-        el("section", { class: "box", "aria-labelledby": "domains-title" }, el("h2", { id: "domains-title" }, "Largest domains"), this.#domains),
-      ),
+      this.#statistics,
       this.#results.node,
     ];
   }
@@ -82,11 +83,11 @@ class FileView {
       ["Rows", number(file.totalEmails)],
       ["To check", number(file.uniqueEmails)],
       ["Duplicates", number(file.duplicates)],
-      ["No address", number(file.malformed)],
+      ["Malformed", number(file.malformed)],
       ENDED.has(file.status) ? ["Credits charged", number(file.creditsCharged)] : ["Credits held", number(file.creditsReserved)],
       told?.column && ["Address column", told.column],
       ["Added", since(file.createdAt), dateTime(file.createdAt)],
-      file.expiresAt && ["Erased by itself", dateTime(file.expiresAt)],
+      file.expiresAt && ["Erased on", dateTime(file.expiresAt)],
     ];
     return el("dl", { class: "facts" }, facts.filter(Boolean).map(([name, value, title]) => el("div", {}, el("dt", {}, name), el("dd", { title }, value))));
   }
@@ -161,6 +162,7 @@ class FileView {
     this.#bar.setAttribute("aria-valuetext", sentence);
     fill(this.#line, sentence);
     this.#updateTiles(file);
+    for (const part of [this.#tiles, this.#statistics, this.#results.node]) part.hidden = file.status === "ready";
     this.#latest.node.hidden = !RUNNING.has(file.status) || this.#latest.isEmpty;
   }
 

@@ -122,7 +122,7 @@ function keyRow(key, { onproblem, load }) {
     el("td", { class: "name" }, key.name, key.test && el("span", { class: "status" }, "Test")),
     el("td", {}, key.prefix ? el("code", {}, `${key.prefix}…`) : "–"),
     el("td", {}, may),
-    el("td", { class: "when" }, key.lastUsedAt ? el("time", { datetime: key.lastUsedAt, title: dateTime(key.lastUsedAt) }, since(key.lastUsedAt)) : "never"),
+    el("td", { class: "when", "data-label": "used " }, key.lastUsedAt ? el("time", { datetime: key.lastUsedAt, title: dateTime(key.lastUsedAt) }, since(key.lastUsedAt)) : "never"),
     el("td", { class: "row-action" }, key.revokedAt ? el("span", { class: "hint" }, "Revoked") : actionButton("Revoke", revoke, { onproblem, kind: "danger-quiet small", "aria-label": `Revoke ${key.name}` })),
   );
 }

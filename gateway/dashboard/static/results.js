@@ -9,7 +9,7 @@ import { VERDICTS, VERDICT_WORDS, count, reasonWords } from "./words.js";
 const PAGE = 50;
 const LATEST = 8;
 const TYPING = 250; // milliseconds after the last key
-const FORMATS = [["csv", "CSV"], ["xlsx", "Excel"], ["json", "JSON"], ["jsonl", "JSON lines"]];
+const FORMATS = [["csv", "CSV"], ["xlsx", "Excel"], ["json", "JSON"], ["jsonl", "JSONL"]];
 // A search reads a bounded part of the list for each page; so many short pages are asked for before the user is.
 const PAGES_AT_ONCE = 5;
 
