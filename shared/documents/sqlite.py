@@ -29,7 +29,7 @@ import orjson
 
 from shared.documents import Change, Collection, Document, Where
 from shared.documents.sqlite_schema import create, index_name
-from shared.documents.sqlite_scrub import drop_filler, fold_log, overwrite_free_pages
+from shared.documents.sqlite_scrub import drop_filler, fold_log, overwrite_free_pages, write_anew
 from shared.documents.sqlite_writer import Writer
 from shared.documents.where import (
     Sql,
@@ -233,10 +233,11 @@ class SqliteDocuments:
             left = None if left is None else left - size
 
     async def scrub(self) -> None:
-        """Overwrite what is free in the file, and fold the log back into it."""
+        """Overwrite what is free in the file, write it anew where it is time, and fold the log back into it."""
         while await self._write(overwrite_free_pages):
             continue
         await self._write(drop_filler)
+        await self._write(write_anew)
         await self._read(lambda: fold_log(self._path, _BUSY_SECONDS))
 
     async def check(self) -> None:
