@@ -99,6 +99,9 @@ class Session(SMTPProtocol):
 
     async def secure_with(self, context: ssl.SSLContext, host: str) -> bool:
         """STARTTLS, RFC 3207. False: no TLS, and the session must not be used in the clear afterwards."""
+        self._check_empty()
+        if not self.alive:
+            return False
         try:
             await self.start_tls(context, server_hostname=host, timeout=self.timeouts.command)
         except SMTPResponseException:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.verdict import Reason, Status
 from tests.unit.validator.smtp.probe_world import Seen, World, probe_all
-from tests.unit.validator.smtp.scripted_peer import CLOSE, HONEST, PIECES, Act, Peer
+from tests.unit.validator.smtp.scripted_peer import CLOSE, HONEST, PIECES, Peer
 
 SLOTS = 2
 HARD_END = 90.0

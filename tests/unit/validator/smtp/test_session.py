@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import pytest
 
@@ -196,3 +197,11 @@ async def test_nonsense_behind_a_reply_too_many_is_a_desync_all_the_same():
     session.data_received(b"250 injected\r\n550 a\r\nnonsense\r\n")
     assert [reply.text for reply in await flight] == ["injected"]
     assert session.desync
+
+
+async def test_starttls_is_not_said_onto_half_a_reply():
+    session, peer = await greeted()
+    session.data_received(b"250 injec")
+    assert not await session.secure_with(ssl.create_default_context(), "mx.test")
+    assert session.desync
+    assert bytes(peer.written) == b"QUIT\r\n"
