@@ -109,6 +109,7 @@ class Settings(BaseSettings):
         "dns_nameservers",
         "probe_allow_networks",
         "trusted_proxies",
+        "webhook_allow_networks",
         "probe_source_addresses",
         "clerk_authorized_parties",
         "retry_delays",
@@ -127,7 +128,7 @@ class Settings(BaseSettings):
             raise ValueError("delays must not be negative")
         return value
 
-    @field_validator("probe_allow_networks", "trusted_proxies")
+    @field_validator("probe_allow_networks", "trusted_proxies", "webhook_allow_networks")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:
