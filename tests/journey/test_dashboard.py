@@ -154,7 +154,11 @@ async def tab(browser: Browser, server: Listening) -> AsyncIterator[Tab]:
 def the_list(size: int = 400) -> tuple[bytes, int]:
     """A CSV that takes a few seconds, and how many different addresses are in it."""
     mark = tag()
-    emails = [*people(SLOW_SITES, size, mark), *people(["all.example"], 10, mark), *people(["nowhere.example"], 5, mark)]
+    emails = [
+        *people(SLOW_SITES, size, mark),
+        *people(["all.example"], 10, mark),
+        *people(["nowhere.example"], 5, mark),
+    ]
     rows = [["name", "email"], *([f"Person {n}", email] for n, email in enumerate(emails)), ["twice", emails[0]]]
     text = io.StringIO()
     csv.writer(text).writerows(rows)
@@ -297,6 +301,9 @@ async def test_what_cannot_be_taken_in_is_said_in_a_sentence_and_can_be_tried_wi
     await page.get_by_label("Only count first").check()
     await page.get_by_role("button", name="Try again").click()
     await expect(page.locator(".head .status")).to_have_text("Ready to start")
+    await expect(page.locator(".facts")).to_contain_text("Credits held0")
+    await page.get_by_role("button", name="Start").click()
+    await expect(page.locator(".head .status")).to_have_text("Finished")
     await page.get_by_role("button", name="Delete").click()
     await page.get_by_role("button", name="Delete for ever").click()
     await expect(page.get_by_role("heading", name="Your lists")).to_be_visible()

@@ -32,6 +32,7 @@ class FileView {
   #problem = el("div");
   #reasons = el("div");
   #domains = el("div");
+  #facts = el("dl", { class: "facts" });
   #statistics = el(
     "div",
     { class: "two" },
@@ -54,6 +55,7 @@ class FileView {
     [this.#tiles, this.#updateTiles] = verdictTiles((verdict) => this.#results.pick(verdict));
     document.title = `${file.filename || "Pasted addresses"} · Mailvet`;
     this.node = this.#build();
+    this.#renderCounts();
     this.#renderAll();
   }
 
@@ -68,7 +70,7 @@ class FileView {
       el("p", { class: "crumb" }, el("a", { href: "#/" }, "Lists")),
       el("div", { class: "head" }, el("h1", {}, file.filename || "Pasted addresses"), this.#status, this.#actions),
       this.#problem,
-      this.#counts(),
+      this.#facts,
       el("section", { class: "box", "aria-label": "Progress" }, this.#bar, el("div", { class: "progress-row" }, this.#line, this.#connection), this.#tiles),
       this.#latest.node,
       this.#statistics,
@@ -89,7 +91,11 @@ class FileView {
       ["Added", since(file.createdAt), dateTime(file.createdAt)],
       file.expiresAt && ["Erased on", dateTime(file.expiresAt)],
     ];
-    return el("dl", { class: "facts" }, facts.filter(Boolean).map(([name, value, title]) => el("div", {}, el("dt", {}, name), el("dd", { title }, value))));
+    return facts.filter(Boolean).map(([name, value, title]) => el("div", {}, el("dt", {}, name), el("dd", { title }, value)));
+  }
+
+  #renderCounts() {
+    this.#facts.replaceChildren(...this.#counts());
   }
 
   // --- live ---
@@ -137,7 +143,7 @@ class FileView {
     const { fileId } = this.#file;
     const options = { signal: this.#signal };
     [this.#file, this.#stats] = await Promise.all([call(filePath(fileId), options), call(filePath(fileId, "/stats"), options)]);
-    this.node.find((part) => part.classList.contains("facts")).replaceChildren(...this.#counts().children);
+    this.#renderCounts();
     this.#renderAll();
     if (this.#file.status !== "ready") await this.#results.load();
   }
@@ -196,6 +202,7 @@ class FileView {
     const changed = await call(filePath(this.#file.fileId, verb), { method: "POST" });
     if (this.#signal.aborted) return;
     this.#file = { ...this.#file, ...changed };
+    this.#renderCounts();
     this.#renderState();
     say(`The list is ${changed.status}.`);
     window.dispatchEvent(new Event("credits-moved"));

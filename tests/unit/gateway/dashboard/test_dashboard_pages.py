@@ -1,5 +1,6 @@
 import gzip
 import re
+import subprocess
 from importlib.resources import files
 from pathlib import Path
 
@@ -47,6 +48,15 @@ async def test_everything_the_page_names_is_there_and_of_the_right_type(client):
         answer = await client.get(path)
         assert answer.status_code == 200, path
         assert answer.headers["content-type"].split(";")[0] in {"text/css", "text/javascript", "image/svg+xml"}
+
+
+def test_the_package_names_no_file_that_it_would_leave_behind():
+    """Hatch takes every file of the four packages; nothing here is ignored by git, which hatch obeys."""
+    ignored = subprocess.run(
+        ["git", "check-ignore", *map(str, STATIC.iterdir())], cwd=STATIC, capture_output=True, text=True, check=False
+    )
+    assert ignored.stdout == ""
+    assert set(pages()) == {path.name for path in STATIC.iterdir()}
 
 
 async def test_a_file_that_did_not_change_is_not_sent_again(client):
