@@ -25,6 +25,7 @@ from validator.smtp.recipient import Recipient
 
 KNOWN_FOR: Final = 86_400.0  # seconds
 UNCLEAR_FOR: Final = 30.0  # seconds, while batches are at it: the next look asks again
+INTRODUCED_FOR: Final = 3_600.0  # seconds; greylists remember a first attempt for hours or days
 PATIENCE: Final = 20.0  # seconds for the answer that another validator is getting; then the address is put off
 _BEFORE_RCPT: Final = (Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.MAIL)
 _NEXT_HOST: Final = (
@@ -65,6 +66,7 @@ class MailDomain:
         self.known: CatchAll | None = None  # None: to be asked
         self.random_after: float | None = None  # seconds the host asked for, where the random address was put off
         self._known_until = 0.0
+        self._introduced_until = 0.0
         self._memory = memory
         self._spawn = spawn
         self._preparing = asyncio.Lock()
@@ -106,6 +108,13 @@ class MailDomain:
     def wants_random(self) -> bool:
         return self.known is None and self._ours and not self._asking
 
+    def may_introduce(self) -> bool:
+        """Whether the random address may be shown to a greylist: once, its wait is counted from then."""
+        if time.monotonic() < self._introduced_until:
+            return False
+        self._introduced_until = time.monotonic() + INTRODUCED_FOR
+        return True
+
     def random_recipient(self) -> Recipient:
         """The same one all day, in every process: a greylist must meet it twice."""
         self._asking = True
@@ -120,7 +129,7 @@ class MailDomain:
             self._asking = True
             self._spawn(self._hear_from_others())
 
-    def companion(self) -> Recipient | None:
+    def companion(self, *, greylisted: bool) -> Recipient | None:  # noqa: ARG002 - an Asker
         return None
 
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:
@@ -192,9 +201,11 @@ class Group:
     def curious(self) -> bool:
         return self._domain.wants_random()
 
-    def companion(self) -> Recipient | None:
+    def companion(self, *, greylisted: bool) -> Recipient | None:
         if self.traced:
             self._domain.traced = True
+        if greylisted and not self._domain.may_introduce():
+            return None
         return self._domain.random_recipient() if self._domain.wants_random() else None
 
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:

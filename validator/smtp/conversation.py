@@ -282,8 +282,8 @@ class Conversation:
         self._run = _NO_RUN
         self._add_companion(recipient)
 
-    def _add_companion(self, recipient: Recipient) -> None:
-        if recipient.asker.curious and (companion := recipient.asker.companion()) is not None:
+    def _add_companion(self, recipient: Recipient, *, greylisted: bool = False) -> None:
+        if recipient.asker.curious and (companion := recipient.asker.companion(greylisted=greylisted)) is not None:
             self.companions.append(companion)
 
     def _refuse(self, recipient: Recipient, reply: Reply) -> None:
@@ -295,7 +295,7 @@ class Conversation:
         if attempt.kind is None:
             return
         if attempt.kind is ReplyClass.GREYLISTED:
-            self._add_companion(recipient)  # its wait may as well begin now
+            self._add_companion(recipient, greylisted=True)  # its wait may as well begin now
         length = self._run[1] + 1 if self._run[0] is attempt.kind else 1
         self._run = (attempt.kind, length)
         if length >= _PATIENCE_WITH.get(attempt.kind, length + 1):

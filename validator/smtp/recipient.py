@@ -25,8 +25,8 @@ class Asker(Protocol):
     @property
     def traced(self) -> bool: ...
 
-    def companion(self) -> Recipient | None:
-        """RCPT said yes, or not yet. What it returns is asked next, in the same session (the random address)."""
+    def companion(self, *, greylisted: bool) -> Recipient | None:
+        """RCPT said yes, or not yet (`greylisted`). What it returns, the random address, is asked next there."""
         ...
 
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:

@@ -29,7 +29,7 @@ class Asker:
     def curious(self) -> bool:
         return self.name is not None
 
-    def companion(self) -> Recipient | None:
+    def companion(self, *, greylisted: bool) -> Recipient | None:
         name, self.name = self.name, None
         return Recipient(name, self, 0) if name else None
 
