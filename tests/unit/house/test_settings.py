@@ -25,6 +25,7 @@ def test_lists_are_separated_by_commas(monkeypatch):
         ("MAILVET_PORT", "http"),
         ("MAILVET_API_KEY", "too short"),
         ("MAILVET_PROBE_ALLOW_NETWORKS", "10.0.0.0/99"),
+        ("MAILVET_WEBHOOK_ALLOW_NETWORKS", "127.0.0.0/8,here"),
         ("MAILVET_RETRY_DELAYS", "60,soon"),
         ("MAILVET_RETRY_DELAYS", "-1"),
         ("MAILVET_PROBE_SOURCE_ADDRESSES", "localhost"),
