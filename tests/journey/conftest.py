@@ -157,3 +157,15 @@ async def outside(cluster: Cluster) -> AsyncIterator[Observer]:
 def began() -> float:
     """When the test did."""
     return time.time()
+
+
+@pytest.fixture(scope="session")
+async def served(tmp_path_factory: pytest.TempPathFactory, slow_lab: Lab) -> AsyncIterator[Listening]:
+    """`mailvet serve` on the slow lab, for journeys that leave it as it was."""
+    serving = system.serve(tmp_path_factory.mktemp("served"), {**slow_lab.settings, "MAILVET_BATCH_SIZE": "20"})
+    await serving.start()
+    yield serving
+    try:
+        assert await serving.terminate() == 0
+    finally:
+        await serving.program.close()

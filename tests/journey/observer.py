@@ -24,6 +24,10 @@ STATUSES = ("valid", "invalid", "risky", "unknown")
 ENDED = ("completed", "cancelled", "failed")
 
 
+class Away(Exception):
+    """The gateway says that it cannot answer now."""
+
+
 class Event(NamedTuple):
     id: int
     name: str
@@ -152,6 +156,8 @@ class Observer:
         """One connection's events, until it ends."""
         headers = {} if last is None else {"Last-Event-ID": str(last)}
         async with self._http.stream("GET", f"/api/v1/files/{file_id}/events", headers=headers) as answer:
+            if answer.status_code == 503:
+                raise Away
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("text/event-stream")
             told: dict[str, str] = {}
@@ -241,17 +247,11 @@ class Follower:
             try:
                 async with asyncio.timeout(seconds):
                     await self._connection()
-            except (httpx.TransportError, AssertionError) as error:
-                if isinstance(error, AssertionError) and not self._away(error):
-                    raise
+            except (httpx.TransportError, Away):
                 await asyncio.sleep(0.05)
 
     def _over(self) -> bool:
         return bool(self.events) and self.events[-1].name in ("done", "failed")
-
-    @staticmethod
-    def _away(error: AssertionError) -> bool:
-        return "503" in str(error)
 
     async def _connection(self) -> None:
         last = self.events[-1].id if self.events else None

@@ -1,0 +1,44 @@
+"""`kill -9` of the whole standalone system, twice in one list."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.journey import system
+from tests.journey.conftest import disturbed_list
+from tests.journey.internet import Lab
+from tests.journey.observer import Observer
+from tests.journey.system import children_of, is_running, until
+
+
+async def test_killed_twice_it_finishes_every_address_once(slow_lab: Lab, tmp_path: Path, began: float):
+    served = system.serve(tmp_path, {**slow_lab.settings, "MAILVET_BATCH_SIZE": "20"})
+    given = disturbed_list(300)
+    cuts = []
+    try:
+        await served.start()
+        async with Observer(served.url) as observer:
+            file_id = (await observer.upload(given))["fileId"]
+            for at_least in (30, 120):
+                before = await observer.processed(file_id, at_least)
+                valkey = [pid for pid, command in children_of(served.program.pid).items() if "valkey" in command]
+                assert len(valkey) == 1
+                cuts.append(time.time())
+                await served.kill()
+
+                async def gone(pid: int = valkey[0]) -> bool:
+                    return not is_running(pid)
+
+                await until(gone, 5, "the bundled Valkey ends with its owner")
+                await served.start()
+                after = await observer.file(file_id)
+                assert after["status"] in ("queued", "processing")
+                assert before["processed"] <= (await observer.processed(file_id, before["processed"]))["processed"]
+            await observer.ended(file_id)
+            await observer.check(file_id, slow_lab.internet.verdicts(given.unique), given.malformed)
+            assert await observer.nothing_held()
+        assert await served.terminate() == 0
+    finally:
+        await served.program.close()
+    await slow_lab.check_manners(given.unique, began, cuts)
