@@ -17,6 +17,7 @@ from shared.logs import get_log
 log = get_log("gateway.loops")
 
 SHORTEST, LONGEST = 0.25, 5.0  # seconds before a failed loop starts again
+STOP_WITHIN = 18.0  # seconds; a webhook that is being sent takes up to 15
 
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -47,14 +48,18 @@ async def keep_running(name: str, loop: Loop, stop: asyncio.Event) -> None:
 
 @contextlib.asynccontextmanager
 async def looping(name: str, loop: Loop) -> AsyncIterator[None]:
-    """`keep_running` as a task while the context is open. The loop has to notice `stop` by itself, soon."""
+    """`keep_running` as a task while the context is open. A loop that does not notice `stop` in time is cancelled."""
     stop = asyncio.Event()
     task = asyncio.create_task(keep_running(name, loop, stop), name=name)
     try:
         yield
     finally:
         stop.set()
-        await task
+        _, late = await asyncio.wait([task], timeout=STOP_WITHIN)
+        if late:
+            log.warning("stopped_hard", loop=name)
+            task.cancel()
+            await asyncio.wait([task])
 
 
 async def wait_for_any(seconds: float, *events: asyncio.Event) -> None:

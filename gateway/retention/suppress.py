@@ -68,6 +68,12 @@ async def suppress(parts: Parts, org_id: str, address: Address) -> str:
     return id_
 
 
+async def is_suppressed(parts: Parts, org_id: str, address: Address) -> bool:
+    """Whether one address is on the list."""
+    id_ = hash_of(await suppression_key(parts.settings), org_id, address)
+    return await parts.documents.get(SUPPRESSED, f"{org_id}:{id_}") is not None
+
+
 async def suppressed_in(parts: Parts, org_id: str) -> IsSuppressed | None:
     """Tells of an address, as it was given, whether it is on the list. None: nobody is."""
     known = {one["_id"] async for one in parts.documents.scan(SUPPRESSED, {"orgId": org_id}, fields=("orgId",))}
@@ -75,8 +81,8 @@ async def suppressed_in(parts: Parts, org_id: str) -> IsSuppressed | None:
         return None
     key = await suppression_key(parts.settings)
 
-    def is_suppressed(given: str) -> bool:
+    def tell(given: str) -> bool:
         address = parse_address(given)
         return isinstance(address, Address) and f"{org_id}:{hash_of(key, org_id, address)}" in known
 
-    return is_suppressed
+    return tell

@@ -18,7 +18,7 @@ from gateway.idempotency.run_once import IdempotencyKey, hash_content, run_once
 from gateway.parts import Parts, PartsDep
 from gateway.problem import Problem, not_found
 from gateway.results.verdicts import malformed_result, undecided_result
-from gateway.retention.suppress import suppressed_in
+from gateway.retention.suppress import is_suppressed
 from gateway.uploads.plan import MalformedRow, read_cell
 from gateway.validate.ask import ask_validator
 from gateway.validate.submit import submit_list, submit_single
@@ -133,8 +133,7 @@ async def _validate(parts: Parts, caller: Caller, id_: str, body: NewSingle) -> 
     cell = read_cell(1, body.email)
     if isinstance(cell, MalformedRow):
         return _json(malformed_result(cell.email, cell.why, time.time()))
-    suppressed = await suppressed_in(parts, caller.org_id)
-    if suppressed is not None and suppressed(cell.given):
+    if await is_suppressed(parts, caller.org_id, cell):
         return _json(undecided_result(cell.given, Reason.SUPPRESSED, time.time()))
     if (await parts.ledger.balance(caller.org_id)).available < 1:
         raise Problem(402, "insufficient_credits", "A validation costs one credit.", required=1, available=0)
