@@ -173,7 +173,8 @@ def serve(folder: Path, settings: Mapping[str, str]) -> Listening:
     """`mailvet serve`, not started yet, with its data in `folder/data`."""
     port = free_port()
     command = (*MAILVET, "serve", "--port", str(port), "--data", str(folder / "data"))
-    return _listening("serve", command, folder, {**QUICK, **settings}, port)
+    own = {name: value for name, value in QUICK.items() if name != "MAILVET_INTERNAL_TOKEN"}  # it makes its own
+    return _listening("serve", command, folder, {**own, **settings}, port)
 
 
 def gateway(folder: Path, settings: Mapping[str, str]) -> Listening:
