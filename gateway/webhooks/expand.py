@@ -21,7 +21,7 @@ from shared.logs import get_log
 
 log = get_log("gateway.webhooks.expand")
 
-EVERY = 1.0  # seconds
+EVERY = 1.0  # seconds between looks for events
 LOW_BELOW = 1_000  # available credits, where an organisation has not chosen
 
 Clock = Callable[[], float]
@@ -30,15 +30,16 @@ Clock = Callable[[], float]
 class Expander:
     """Raises DocumentsUnavailable; repeating is right. Several may run side by side."""
 
-    def __init__(self, documents: Documents, clock: Clock = time.time) -> None:
+    def __init__(self, documents: Documents, clock: Clock = time.time, *, every: float = EVERY) -> None:
         self._documents = documents
         self._clock = clock
+        self._every = every
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await self.expand_files()
             await self.notice_low_credits()
-            await wait_for_any(EVERY, stop)
+            await wait_for_any(self._every, stop)
 
     async def expand_files(self) -> None:
         async for file in self._documents.scan(FILES, {"eventState": "pending"}, sort="createdAt"):

@@ -43,7 +43,7 @@ Clock = Callable[[], float]
 
 
 class Deliverer:
-    """`delays`: seconds after each try; one more try than delays."""
+    """`delays`: seconds after each try; one more try than delays. `look`: seconds between looks for what is due."""
 
     def __init__(
         self,
@@ -51,12 +51,14 @@ class Deliverer:
         poster: Poster,
         *,
         delays: tuple[float, ...] = DELAYS,
+        look: float = LOOK,
         clock: Clock = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._documents = documents
         self._poster = poster
         self._delays = delays
+        self._look = look
         self._clock = clock
         self._chance = chance
         self._busy: Counter[str] = Counter()
@@ -70,7 +72,7 @@ class Deliverer:
                 self._freed.clear()
                 await self._start_due()
                 await wait_for_any(SHORTEST_LOOK, stop)
-                await wait_for_any(LOOK, stop, self._freed)
+                await wait_for_any(self._look, stop, self._freed)
         finally:
             if self._running:
                 await asyncio.wait(self._running.values())

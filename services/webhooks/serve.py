@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from gateway.collections import ALL
 from gateway.loops import looping
-from gateway.webhooks.expand import Expander
+from gateway.webhooks.expand import EVERY, Expander
 from services.webhooks.decide import DELAYS
 from services.webhooks.deliver import Deliverer
 from services.webhooks.post import Poster
@@ -21,15 +21,22 @@ from shared.settings import Settings
 
 @contextlib.asynccontextmanager
 async def running_webhooks(
-    settings: Settings, documents: Documents, *, delays: tuple[float, ...] = DELAYS
+    settings: Settings,
+    documents: Documents,
+    *,
+    delays: tuple[float, ...] = DELAYS,
+    every: float = EVERY,
 ) -> AsyncIterator[Deliverer]:
-    """Expand and deliver while the context is open; what is being sent at its end is finished. SettingsError."""
+    """Expand and deliver while the context is open, looking `every` so many seconds. Raises SettingsError.
+
+    What is being sent at its end is finished.
+    """
     lookup = dns_lookup(settings.dns_nameservers, settings.dns_timeout)
     poster = Poster(lookup, allowed_networks(settings.webhook_allow_networks))
-    deliverer = Deliverer(documents, poster, delays=delays)
+    deliverer = Deliverer(documents, poster, delays=delays, look=every / 2)
     async with (
         looping("webhook-deliver", deliverer.run),
-        looping("webhook-expand", Expander(documents).run),
+        looping("webhook-expand", Expander(documents, every=every).run),
     ):
         yield deliverer
 

@@ -35,7 +35,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def gateway(tmp_path, valkey: ValkeyServer) -> AsyncIterator[BatchGateway]:
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(BatchGateway(tmp_path, valkey.url, **ALLOW))
-        await stack.enter_async_context(running_webhooks(running.settings, running.documents, delays=FAST))
+        await stack.enter_async_context(running_webhooks(running.settings, running.documents, delays=FAST, every=0.1))
         yield running
 
 
@@ -257,8 +257,8 @@ async def test_a_finished_file_is_told_although_the_teller_was_away(
         await gateway.until(file_id)
         assert (await gateway.stored(file_id))["eventState"] == "pending"
         async with (
-            running_webhooks(gateway.settings, gateway.documents),
-            running_webhooks(gateway.settings, gateway.documents),
+            running_webhooks(gateway.settings, gateway.documents, every=0.1),
+            running_webhooks(gateway.settings, gateway.documents, every=0.1),
         ):
             await eventually(lambda: receiver.came)
 
