@@ -1,0 +1,32 @@
+"""Every benchmark with small sizes, or one by name: `python -m tests.bench [name [its arguments]]`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import sys
+
+import uvloop
+
+NAMES = (
+    "request_overhead", "upload_memory", "dns", "lists_only", "probe_engine", "small_domains", "worker", "whole", "peers",
+)  # fmt: skip
+
+
+def run(name: str, arguments: list[str]) -> None:
+    entry = importlib.import_module(f"tests.bench.{name}").main
+    taken = [arguments] if inspect.signature(entry).parameters else []
+    if inspect.iscoroutinefunction(entry):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(entry(*taken))
+    else:
+        entry(*taken)
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:2] or NAMES
+    if unknown := set(wanted) - set(NAMES):
+        sys.exit(f"no benchmark {', '.join(unknown)}; there are: {', '.join(NAMES)}")
+    for chosen in wanted:
+        run(chosen, sys.argv[2:])
