@@ -95,7 +95,9 @@ class ShownAutoRecharge(BaseModel):
 def _find_pack(desk: Desk, pack_id: str) -> Pack:
     pack = desk.packs.get(pack_id)
     if pack is None:
-        raise Problem(422, "no_such_pack", "There is no such pack.", field="pack", packs=[one.id for one in desk.packs])
+        raise Problem(
+            422, "no_such_pack", "There is no such pack.", field="body.pack", packs=[one.id for one in desk.packs]
+        )
     return pack
 
 
@@ -112,7 +114,7 @@ async def create_checkout(
     """A page of Stripe's where a pack or plan is paid. Credits come when Stripe says that it was."""
     pack = _find_pack(desk, body.pack)
     if pack.interval and body.quantity != 1:
-        raise Problem(422, "invalid_request", "A plan is bought once.", field="quantity")
+        raise Problem(422, "invalid_request", "A plan is bought once.", field="body.quantity")
 
     async def produce(id_: str) -> Response:
         session = await sell(parts, desk, caller.org_id, pack, quantity=body.quantity, save_card=body.saveCard, key=id_)
@@ -147,7 +149,7 @@ async def put_auto_recharge(body: AutoRecharge, caller: Buyer, desk: OpenDesk, p
     """Switch it on or off. 409 where no card was saved: buy a pack with `saveCard` first."""
     pack = _find_pack(desk, body.pack)
     if pack.interval:
-        raise Problem(422, "no_such_pack", "A plan cannot be bought this way.", field="pack")
+        raise Problem(422, "no_such_pack", "A plan cannot be bought this way.", field="body.pack")
     if body.enabled:
         customer = await customer_of(parts, caller.org_id)
         if customer is None or await desk.api.saved_card(customer) is None:

@@ -56,7 +56,7 @@ class OneAddress(BaseModel):
         """Raises Problem 422."""
         parsed = parse_address(self.email.strip())
         if isinstance(parsed, Malformed):
-            raise Problem(422, "invalid_address", parsed.why, field="email")
+            raise Problem(422, "invalid_address", parsed.why, field="body.email")
         return parsed
 
 
@@ -88,10 +88,10 @@ async def change_organisation(body: OrganisationChange, parts: PartsDep, caller:
     """Name, retention and the mark for `credits.low`. Files that are there already follow a new retention."""
     change: dict[str, Any] = body.model_dump(exclude_unset=True)
     if change.get("name", "") is None:
-        raise Problem(422, "invalid_request", "An organisation has a name.", field="name")
+        raise Problem(422, "invalid_request", "An organisation has a name.", field="body.name")
     most = parts.settings.retention_days
     if (change.get("retentionDays") or 1) > most:
-        raise Problem(422, "invalid_request", f"retentionDays is at most {most} here.", field="retentionDays")
+        raise Problem(422, "invalid_request", f"retentionDays is at most {most} here.", field="body.retentionDays")
     found = await parts.documents.update(ORGANISATIONS, caller.org_id, Change(set=change))
     if found is None:
         raise not_found("organisation")

@@ -62,7 +62,9 @@ async def validate_batch(body: NewBatch, caller: Spender, parts: PartsDep, key: 
     """Up to 10,000 addresses. Every string is a row: equal addresses get one result, malformed ones a free one."""
     callback_url = body.callback_url
     if callback_url is not None:
-        callback_url = require_url(callback_url, allowed_networks(parts.settings.webhook_allow_networks), "callbackUrl")
+        callback_url = require_url(
+            callback_url, allowed_networks(parts.settings.webhook_allow_networks), "body.callbackUrl"
+        )
 
     async def produce(file_id: str) -> Response:
         file = await submit_list(parts, caller, file_id, body.emails, callback_url, trace=body.trace)

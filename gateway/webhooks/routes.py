@@ -131,7 +131,7 @@ async def list_endpoints(parts: PartsDep, caller: Reader) -> Endpoints:
 @router.post("", status_code=201, response_model=NewEndpointShown)
 async def create_endpoint(new: NewEndpoint, parts: PartsDep, caller: Writer, key: IdempotencyKey) -> Response:
     """Be told of events by signed requests (Standard Webhooks)."""
-    url = require_url(new.url, _allowed(parts), "url")
+    url = require_url(new.url, _allowed(parts), "body.url")
 
     async def produce(id_: str) -> Response:
         endpoint = new_endpoint(caller.org_id, url, new.events, new.description, time.time()) | {"_id": f"we_{id_}"}
@@ -169,7 +169,7 @@ async def get_endpoint(endpoint: ReadableEndpoint) -> Endpoint:
 async def patch_endpoint(body: EndpointChange, endpoint: WritableEndpoint, parts: PartsDep, caller: Writer) -> Endpoint:
     change: dict[str, Any] = body.model_dump(include={"events", "description"}, exclude_none=True)
     if body.url is not None:
-        change["url"] = require_url(body.url, _allowed(parts), "url")
+        change["url"] = require_url(body.url, _allowed(parts), "body.url")
     if body.enabled is True:
         change |= {"disabledAt": None, "disabledWhy": None, "failingSince": None}
     elif body.enabled is False:
