@@ -256,6 +256,8 @@ class Dialogue(asyncio.Protocol):
         found = _MAIL.match(line)
         if found is None:
             self._manners.complain("a MAIL that cannot be read")
+            found = _MAIL.match(_without_blank(line))
+        if found is None:
             return b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n"
         for parameter in (found[2] or b"").upper().split():
             name = parameter.split(b"=")[0].decode("ascii", "replace")
@@ -296,6 +298,8 @@ class Dialogue(asyncio.Protocol):
         found = _RCPT.match(line)
         if found is None or b"@" not in found[1]:
             self._manners.complain("a RCPT that cannot be read")
+            found = _RCPT.match(_without_blank(line))
+        if found is None or b"@" not in found[1]:
             return b"501 5.1.3 Bad recipient address syntax\r\n"
         if found[2] is not None:
             self._manners.complain("RCPT with parameters")
@@ -441,3 +445,8 @@ class Dialogue(asyncio.Protocol):
         kept, self._buffer = self._buffer, b""
         if kept:
             self.data_received(kept)
+
+
+def _without_blank(line: bytes) -> bytes:
+    """`MAIL FROM: <a@b>` is no command of RFC 5321 (section 3.3), but most servers take it, as ours do after a word."""
+    return line.replace(b": <", b":<", 1)

@@ -52,7 +52,9 @@ const emails = JSON.parse(require("fs").readFileSync(process.argv[2]));
 async function main() {
   const started = performance.now();
   let next = 0, valid = 0;
-  const work = async () => { while (next < emails.length) valid += (await ask(emails[next++])) ? 1 : 0; };
+  const work = async () => {
+    while (next < emails.length) { const found = await ask(emails[next++]); if (found) valid += 1; }
+  };
   await Promise.all(Array.from({ length: %d }, work));
   console.log(JSON.stringify({ seconds: (performance.now() - started) / 1000, valid }));
   process.exit(0);
