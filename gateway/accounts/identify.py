@@ -25,6 +25,7 @@ from gateway.accounts.credentials import read_credential, unauthorised
 from gateway.accounts.jwks import Jwks
 from gateway.accounts.lookups import Lookups
 from gateway.accounts.members import sign_in
+from gateway.accounts.own_machine import from_own_machine
 from gateway.accounts.tokens import Session, looks_like_token, read_clerk_token, read_hs256_token
 from gateway.api_keys.keys import KnownKey, LastUsed, find_key, hash_key
 from gateway.problem import Problem
@@ -121,7 +122,7 @@ class Callers:
     async def _judge(self, request: Request, address: str | None) -> Caller:
         credential = read_credential(request)
         if credential is None:
-            if self._settings.auth_mode == "dev":
+            if self._settings.auth_mode == "dev" and from_own_machine(request, address, self._settings.public_url):
                 return DEV
             raise unauthorised()
         if self._settings.auth_mode in {"clerk", "hs256"} and looks_like_token(credential):

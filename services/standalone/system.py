@@ -18,6 +18,7 @@ from gateway.collections import ALL
 from gateway.serve import running_gateway
 from services.standalone.secrets import lock_data_dir, note_validator_url, own_secrets
 from services.webhooks.serve import running_webhooks
+from shared import redis_keys
 from shared.broker import Broker
 from shared.broker.inprocess import InProcessBroker
 from shared.broker.rabbitmq import RabbitBroker
@@ -25,6 +26,7 @@ from shared.documents import Documents
 from shared.documents.mongodb import MongoDocuments
 from shared.documents.sqlite import SqliteDocuments
 from shared.http_server import bind, port_of
+from shared.redis_client import connect
 from shared.redis_server import BundledValkey
 from shared.settings import Settings
 from validator.serve import RunningValidator, running_validator
@@ -58,7 +60,18 @@ async def _redis_url(settings: Settings) -> AsyncIterator[str]:
         yield settings.redis_url
         return
     async with BundledValkey(settings.data_dir / "redis") as server:
+        await _forget_sessions(server.url)
         yield server.url
+
+
+async def _forget_sessions(redis_url: str) -> None:
+    """The sessions of a killed predecessor are gone; without this their slots would be waited for (15 s)."""
+    redis = connect(redis_url)
+    try:
+        async for key in redis.scan_iter(redis_keys.limit_slots("*")):
+            await redis.delete(key)
+    finally:
+        await redis.aclose()
 
 
 def _broker(settings: Settings) -> Broker:
