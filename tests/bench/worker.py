@@ -16,7 +16,7 @@ import itertools
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,21 +151,21 @@ async def case(*, kind: str, rows: int, settings: dict[str, Any], addresses: dic
             seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         bound.close()
         rss = peak_rss()
-        valid = await _count_valid(broker, wanted)
-    return {"rows": rows, "seconds": seconds, "cpu": cpu, "rss": rss, "valid": valid}
+        reasons = await _count_reasons(broker, wanted)
+    return {"rows": rows, "seconds": seconds, "cpu": cpu, "rss": rss, "reasons": reasons}
 
 
-async def _count_valid(broker: RabbitBroker, wanted: int) -> int:
-    valid = 0
+async def _count_reasons(broker: RabbitBroker, wanted: int) -> dict[str, int]:
+    reasons: Counter[str] = Counter()
     async with broker.subscribe(RESULTS, 16) as deliveries:
         async for delivery in deliveries:
             message = msgspec.json.decode(delivery.body, type=ResultMessage)
-            valid += sum(result is not None and result.is_valid for result in message.results)
+            reasons.update(str(result.reason) if result is not None else "put_off" for result in message.results)
             await delivery.ack()
             wanted -= 1
             if not wanted:
-                return valid
-    return valid
+                break
+    return dict(reasons)
 
 
 async def _run(kind: str, rows: int, lab: LabInfo, settings: dict[str, Any]) -> dict[str, Any]:
@@ -183,8 +183,8 @@ async def _run(kind: str, rows: int, lab: LabInfo, settings: dict[str, Any]) -> 
     run: dict[str, Any] = msgspec.json.decode(out.splitlines()[-1])
     seen = lab.seen()
     expected = sum(email.startswith("user") for email in big_addresses(rows, domains=HOSTS))
-    if run["valid"] != expected:
-        raise RuntimeError(f"{kind}: {run['valid']} of {expected} found valid")
+    if run["reasons"].get("accepted") != expected:
+        raise RuntimeError(f"{kind}: {expected} are there, found {run['reasons']}")
     if kind == "ours" and seen["complaints"]:
         raise RuntimeError(f"{seen['complaints']} complaints")
     return run | {"connections": (seen["connections"] - before["connections"]) / rows, "peak": seen["peak"]}
