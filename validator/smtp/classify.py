@@ -131,7 +131,7 @@ def fold(text: str) -> str:
 
 
 def _read(code: int, text: str) -> _Read:
-    text = _CODE_AGAIN.sub(" ", fold(text[:MAX_TEXT].lower()))
+    text = _CODE_AGAIN.sub(" ", fold(text[:MAX_TEXT].lower())[:MAX_TEXT])
     status = find_status(code, text)
     urls = " ".join(_URL.findall(text))
     text = _STATUS.sub(" ", _ADDRESS.sub("@", _URL.sub(" ", text))).replace("#", " ")

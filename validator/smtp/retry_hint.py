@@ -33,7 +33,7 @@ _SHORTEST, _LONGEST = 1.0, 86_400.0
 
 def retry_hint(text: str) -> float | None:
     """Seconds after which the reply invites another try, 1 to 86,400; None where it names no time. Never raises."""
-    folded = fold(text[:MAX_TEXT].lower())
+    folded = fold(text[:MAX_TEXT].lower())[:MAX_TEXT]
     if not _WAIT.search(folded):
         return None
     found = [_clock_seconds(match) for match in _CLOCK.finditer(folded)]
