@@ -1,4 +1,5 @@
-"""Servers for the integration tests: each is started once a session, when the first test asks for it.
+"""Servers for the integration tests: each is started once a session, when the first test asks for it. Mail servers are
+cheap, and every test configures and starts its own.
 
 A server that cannot run here skips its tests with one line on a laptop, and fails them under CI=true.
 """
@@ -6,11 +7,13 @@ A server that cannot run here skips its tests with one line on a laptop, and fai
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from tests.servers import MongoServer, RabbitServer, ValkeyServer
+from tests.servers import EximServer, MongoServer, PostfixServer, RabbitServer, ValkeyServer
 
 
 def _need(why: str | None) -> None:
@@ -46,3 +49,15 @@ async def mongo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mongo
     await server.start()
     yield server
     await server.stop()
+
+
+@pytest.fixture
+def postfix(tmp_path: Path) -> Callable[..., PostfixServer]:
+    _need(PostfixServer.missing())
+    return partial(PostfixServer, tmp_path / "postfix")
+
+
+@pytest.fixture
+def exim(tmp_path: Path) -> Callable[..., EximServer]:
+    _need(EximServer.missing())
+    return partial(EximServer, tmp_path / "exim")

@@ -9,9 +9,11 @@
 None outlives the test run, however that ends (tests/servers/process.py). `missing()` says why one cannot run here.
 """
 
+from tests.servers.exim import EximServer
 from tests.servers.mongo import MongoServer
+from tests.servers.postfix import PostfixServer
 from tests.servers.process import ServerDidNotStart
 from tests.servers.rabbit import RabbitServer
 from tests.servers.valkey import ValkeyServer
 
-__all__ = ["MongoServer", "RabbitServer", "ServerDidNotStart", "ValkeyServer"]
+__all__ = ["EximServer", "MongoServer", "PostfixServer", "RabbitServer", "ServerDidNotStart", "ValkeyServer"]

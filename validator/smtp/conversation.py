@@ -28,7 +28,7 @@ ACCEPTED: Final = (250, 251)  # RFC 5321 section 4.2.3; 252 says "cannot verify"
 _CLOSING: Final = (SERVICE_CLOSING, 221)  # at RCPT: the session is over, whoever is being asked about
 _NEEDS_TLS: Final = 530  # RFC 3207 section 4
 _BAD_SEQUENCE: Final = 503  # RFC 5321 section 4.2.2
-_TOO_MANY = re.compile(r"\b4\.5\.3\b|too many recipients", re.IGNORECASE)  # RFC 5321 section 4.5.3.1.10
+_TOO_MANY = re.compile(r"\b[45]\.5\.3\b|too many (?:\w+ ){0,2}recipients", re.IGNORECASE)  # RFC 5321 section 4.5.3.1.10
 _NAMED = re.compile(r"<([^<>\s]+@[^<>\s]+)>")
 _LAST_CALL: Final = 30.0  # seconds before the session's hard end in which no new flight is begun
 _PATIENCE_WITH = {  # this many replies of the class in a row, and the host is left alone
@@ -257,8 +257,8 @@ class Conversation:
                 return [*again, *recipients[place:]]
             elif self._is_not_about_it(reply):
                 again.append(recipient)
-            elif self.asked and reply.code == 452 and _TOO_MANY.search(reply.text):
-                self.trouble = self._attempt(reply)  # a new transaction did not help: it is the session that is full
+            elif self.asked and reply.code >= 400 and _TOO_MANY.search(reply.text):
+                self.trouble = self._attempt(reply)  # no new transaction helps: it is the session that is full
                 return [*again, *recipients[place:]]
             else:
                 self._refuse(recipient, reply)

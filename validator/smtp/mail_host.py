@@ -40,6 +40,8 @@ log = get_log("validator.smtp")
 LINGER: Final = 0.15  # seconds a session waits for more, at hosts where more used to come
 REST: Final = 1.0  # seconds in which newcomers get the answer of those before; longer memory is the breaker's
 FAULT_PAUSE: Final = 1.0  # seconds before the next session after one that a fault of ours ended
+AWAY: Final = 2  # times that a host which served us a moment ago may send us away
+AWAY_PAUSE: Final = 1.0  # seconds until the next session after that
 MAX_DROPS: Final = 6  # sessions that may break with a recipient unanswered
 
 _TROUBLES: Final = {
@@ -90,7 +92,11 @@ class MailHost:
         self._queue: deque[Recipient] = deque()
         self._suspects: deque[Recipient] = deque()  # first without an answer when a session broke: asked last, alone
         self._sessions: set[asyncio.Task[None]] = set()
-        self._open = 0  # sessions that got past EHLO
+        self._opening = 0  # sessions that have not got past EHLO yet
+        self._open = 0  # sessions that did
+        self._last_served = float("-inf")
+        self._away = 0  # times in a row that we were told to come later, just after a session
+        self._paused = False
         self._idle: list[asyncio.Future[None]] = []  # lingering sessions
         self._lingers = False
         self._idle_since = float("-inf")
@@ -152,6 +158,8 @@ class MailHost:
     def _wants_another(self) -> bool:
         """A further connection is worth it when the running ones will not get to the end of the queue."""
         running = len(self._sessions)
+        if self._paused or (running and self._away):
+            return False
         return running == 0 or (running < self._slots_now and len(self._queue) > self._pace.reach * running)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -194,22 +202,47 @@ class MailHost:
 
     async def _serve(self) -> Attempt | None:
         """Open a session and talk. Returns what went wrong with the host, if anything."""
-        talk, attempt = await self._reach()
+        self._opening += 1
+        try:
+            talk, attempt = await self._reach()
+        finally:
+            self._opening -= 1
         if talk is None:
-            if self._open:  # others of ours are served: the host just wants fewer of us
-                self._slots_now = max(1, len(self._sessions) - 1)
-            elif attempt is not None:
-                self._stop(attempt)
+            if attempt is not None:
+                self._turned_away(attempt)
             return attempt
         self._open += 1
+        self._away = 0
         left: list[Recipient] = []
         try:
             left = await self._talk(talk)
             await talk.end()
         finally:
             self._open -= 1
+            self._last_served = self._loop.time()
             talk.session.close()
         return self._settle(talk, left)
+
+    def _turned_away(self, attempt: Attempt) -> None:
+        """No session came about. Where others of ours do, or did a moment ago, the host may just want fewer of us: some
+        count a session for a moment longer than it lasts.
+        """
+        if self._open or (self._opening and attempt.kind is not ReplyClass.SENDER_BLOCKED):
+            self._slots_now = max(1, len(self._sessions) - 1)
+        elif (
+            attempt.code == SERVICE_CLOSING
+            and self._away < AWAY
+            and self._loop.time() - self._last_served < AWAY * AWAY_PAUSE
+        ):
+            self._away += 1
+            self._paused = True
+            self._loop.call_later(AWAY_PAUSE, self._go_on)
+        else:
+            self._stop(attempt)
+
+    def _go_on(self) -> None:
+        self._paused = False
+        self._spawn()
 
     async def _reach(self) -> tuple[Conversation | None, Attempt | None]:
         """A conversation past EHLO, trying the addresses in turn; or the last thing that went wrong."""
@@ -279,10 +312,9 @@ class MailHost:
             FLIGHTS.inc()
             last = self._is_last(talk, batch)
             left = await talk.ask(batch, last=last)
-            if talk.tls_asked_for and talk.trouble is None:
-                self._needs_tls = True
-                talk.trouble = await talk.secure(self._terms.tls())
-            if talk.trouble is not None or last or talk.refusal is not None or self._closing:
+            if talk.tls_asked_for:
+                self._needs_tls = True  # from the next session on: in this one the host has counted our errors
+            if talk.tls_asked_for or talk.trouble is not None or last or talk.refusal is not None or self._closing:
                 return [*left, *talk.companions]
             self._queue.extendleft(reversed(left))
 
@@ -388,6 +420,7 @@ class MailHost:
 
     def _stop(self, attempt: Attempt, *, rest: bool = True) -> None:
         """Everybody who waits gets this as the answer."""
+        self._away = 0
         if rest:
             self._rest = (self._loop.time() + REST, attempt)
         waiting = [*self._queue, *self._suspects]

@@ -133,7 +133,8 @@ class Pace:
             return
         self.strikes = 0
         if told or self._breaks > 1:  # a single hang-up may be one recipient's doing
-            self.session = max(1, answered)
+            # Postfix tells as soon as the limit is met, whatever is said next: one less is what it bears.
+            self.session = max(1, answered - told)
             self._full = 0
 
     @property

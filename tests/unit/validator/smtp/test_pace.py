@@ -61,10 +61,10 @@ def test_a_slow_host_gets_smaller_flights_and_a_fast_one_larger_again():
     assert pace.flight == 10
 
 
-def test_a_limit_told_in_words_is_kept_at_once():
+def test_a_limit_told_in_words_is_kept_just_below_at_once():
     pace = Pace()
     break_off(pace, 12, 13, told=True)
-    assert pace.session == 12
+    assert pace.session == 11
 
 
 def test_a_single_hang_up_is_no_limit_and_a_second_one_is():
@@ -77,7 +77,7 @@ def test_a_single_hang_up_is_no_limit_and_a_second_one_is():
 
 def test_a_limit_is_widened_after_sessions_that_end_well_at_it():
     pace = Pace()
-    break_off(pace, 10, 15, told=True)
+    break_off(pace, 11, 15, told=True)
     for _ in range(WIDEN_AFTER):
         assert pace.session == 10
         pace.session_done(10, 0)

@@ -1,0 +1,96 @@
+"""A probe before a real mail server: every name of the zone is this one server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from shared.messages import PutOff
+from shared.settings import Settings
+from shared.verdict import Result
+from tests.servers.scripted_dns import ScriptedDns
+from validator.dns.resolver import Resolver
+from validator.egress.breaker import Breakers
+from validator.egress.catch_all import CatchAllMemory
+from validator.egress.identity import Identity
+from validator.egress.limits import Limits
+from validator.probe import Probe
+from validator.providers import load_providers
+
+
+class MailServer(Protocol):
+    port: int
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def ended(self) -> bool: ...
+
+    def log(self) -> str: ...
+
+
+class Asker:
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+
+    async def check(
+        self, *emails: str, look: int = 0, last_look: bool = True
+    ) -> tuple[list[Result | None], list[PutOff]]:
+        return await self.probe.check_batch(list(emails), look=look, last_look=last_look, trace=False, deadline=30)
+
+    async def results(self, *emails: str) -> list[Result]:
+        """On a last look."""
+        results, put_off = await self.check(*emails)
+        assert put_off == []
+        return [result for result in results if result is not None]
+
+    async def reasons(self, *emails: str) -> list[str]:
+        return [result.reason.value for result in await self.results(*emails)]
+
+
+@asynccontextmanager
+async def asking(
+    server: MailServer, *, domains: Sequence[str] = ("known.test",), **settings: object
+) -> AsyncIterator[Asker]:
+    """Starts `server`; at the end the probe has said goodbye and the server's log is complete, and the server is gone."""
+    zone = {(domain, "MX"): ["10 mx.known.test."] for domain in domains}
+    await server.start()
+    try:
+        async with ScriptedDns({**zone, ("mx.known.test", "A"): ["127.0.0.1"]}) as dns:
+            loaded = Settings.load(
+                _env_file=None,
+                **{
+                    "dns_nameservers": dns.address,
+                    "smtp_port": server.port,
+                    "probe_allow_networks": "127.0.0.0/8",
+                    "probe_helo": "probe.mailvet.test",
+                    "probe_timeout": 5,
+                    **settings,
+                },
+            )
+            async with Resolver(loaded) as resolver, Limits(loaded, None) as limits, Breakers(None) as breakers:
+                probe = Probe(
+                    settings=loaded,
+                    routes=resolver,
+                    identity=Identity(loaded),
+                    limits=limits,
+                    breakers=breakers,
+                    catch_all=CatchAllMemory(None),
+                    providers=load_providers(),
+                )
+                yield Asker(probe)
+                await probe.drain(5)
+        await until(server.ended)
+    finally:
+        await server.stop()
+
+
+async def until(met) -> None:
+    deadline = time.monotonic() + 5
+    while not met():
+        assert time.monotonic() < deadline, "the server's log never told it"
+        await asyncio.sleep(0.01)

@@ -1,0 +1,62 @@
+"""Exim as a daemon on a port of loopback. It never has mail to deliver."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from string import Template
+
+from tests.servers.mail_packages import ROOT, environment, missing
+from tests.servers.process import Process, free_port
+
+_CONFIG = Path(__file__).parent / "exim" / "exim.conf"
+
+
+class EximServer:
+    """`options`, `acl` (first statements of the RCPT ACL) and `routers` (the first ones): parts of exim/exim.conf."""
+
+    def __init__(self, folder: Path, *, options: str = "", acl: str = "", routers: str = "") -> None:
+        self._folder = folder
+        self._parts = {"options": options, "acl": acl, "routers": routers}
+        self._process: Process | None = None
+        self.port = free_port()
+
+    @staticmethod
+    def missing() -> str | None:
+        return missing("usr/sbin/exim4")
+
+    async def start(self) -> None:
+        (self._folder / "spool").mkdir(parents=True)
+        environ = environment(self._folder)
+        config = self._folder / "exim.conf"
+        names = {"folder": self._folder, "root": ROOT, "port": self.port, "environment": " : ".join(environ)}
+        config.write_text(Template(_CONFIG.read_text()).substitute(names, **self._parts))
+        command = [str(ROOT / "usr/sbin/exim4"), "-C", str(config), "-bdf"]
+        self._process = Process(command, self._folder, environ)
+        await self._process.wait_until(lambda: "listening for SMTP" in self.log(), 10)
+
+    async def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            await process.end(signal.SIGTERM)
+
+    def log(self) -> str:
+        path = self._folder / "mainlog"
+        return path.read_text() if path.exists() else ""
+
+    def ended(self) -> bool:
+        """The log tells of the end of every session it tells the beginning of."""
+        turned_away = self.log().count("rejected connection in")
+        return len(self._begun()) == len(self.ends()) + turned_away
+
+    def ends(self) -> list[str]:
+        """How each session ended, such as "by QUIT"."""
+        return re.findall(r"SMTP connection from .*? (?:closed )?(by \S+|lost|D=\S+|after .*)", self.log())
+
+    def peak(self) -> int:
+        """The most sessions at once, by Exim's count."""
+        return max(self._begun(), default=0)
+
+    def _begun(self) -> list[int]:
+        return [int(count) for count in re.findall(r"\(TCP/IP connection count = (\d+)\)", self.log())]
