@@ -36,6 +36,7 @@ _NEXT_HOST: Final = (
     Outcome.CIRCUIT_OPEN,
 )
 _ABOUT_US: Final = (ReplyClass.SENDER_BLOCKED, ReplyClass.RATE_LIMITED)
+_NOBODY_THERE: Final = (ReplyClass.MAILBOX_MISSING, ReplyClass.MAILBOX_DISABLED, ReplyClass.RELAY_DENIED)
 
 
 class CatchAllMemory(Protocol):
@@ -162,8 +163,8 @@ def _read_random(attempt: Attempt) -> CatchAll:
         return CatchAll.INCONCLUSIVE
     if attempt.code in ACCEPTED:
         return CatchAll.YES
-    if attempt.code >= 500 and attempt.kind not in _ABOUT_US:
-        return CatchAll.NO
+    if attempt.code >= 500 and attempt.kind in _NOBODY_THERE:
+        return CatchAll.NO  # "bad sequence" or "come back later" would prove nothing about the others
     return CatchAll.INCONCLUSIVE
 
 
@@ -254,6 +255,6 @@ def _next_host_may_differ(attempt: Attempt) -> bool:
     """The next host of a route is for when one does not serve; never for dodging a refusal of us."""
     if attempt.phase not in _BEFORE_RCPT:
         return False
-    if attempt.outcome is Outcome.REPLIED:
-        return attempt.kind not in _ABOUT_US
-    return attempt.outcome in _NEXT_HOST
+    if attempt.kind in _ABOUT_US:
+        return False
+    return attempt.outcome is Outcome.REPLIED or attempt.outcome in _NEXT_HOST

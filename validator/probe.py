@@ -73,7 +73,8 @@ class Probe:
         self._breakers = breakers
         self._catch_all = catch_all
         self._providers = providers
-        self._hosts: dict[str, MailHost] = {}  # by name, and by the addresses that they share
+        self._hosts: dict[str, MailHost] = {}  # by their own name, and by their addresses, which names may share
+        self._keys: dict[str, str] = {}  # by the name of a host: the addresses under which it stands there
         self._domains: dict[str, MailDomain] = {}
         self._side_tasks: set[asyncio.Task[None]] = set()
 
@@ -180,17 +181,25 @@ class Probe:
 
     def _host(self, host: Host) -> MailHost:
         """The one MailHost of a server: hosts with the very same addresses are one, whatever their names."""
+        key = ",".join(sorted(host.addresses))
         known = self._hosts.get(host.name)
         if known is None:
-            key = ",".join(sorted(host.addresses))
             known = self._hosts.get(key)
             if known is None:
                 self._forget_idle_hosts()
-                known = self._hosts[key] = self._new_host(host)
-            self._hosts[host.name] = known
-        if known.name == host.name:
-            known.move_to(host.addresses)
+                known = self._hosts[host.name] = self._hosts[key] = self._new_host(host)
+                self._keys[host.name] = key
+        elif self._keys[host.name] != key:
+            self._move(known, host, key)
         return known
+
+    def _move(self, known: MailHost, host: Host, key: str) -> None:
+        """The DNS names other addresses for it. Other names at the old ones are not taken along."""
+        if self._hosts.get(self._keys[host.name]) is known:
+            del self._hosts[self._keys[host.name]]
+        self._hosts.setdefault(key, known)
+        self._keys[host.name] = key
+        known.move_to(host.addresses)
 
     def _new_host(self, host: Host) -> MailHost:
         provider = self._providers.find(host.name)
@@ -214,6 +223,7 @@ class Probe:
     def _forget_idle_hosts(self) -> None:
         if len(self._hosts) >= 2 * REMEMBERED:
             self._hosts = {key: host for key, host in self._hosts.items() if not host.idle}
+            self._keys = {name: key for name, key in self._keys.items() if name in self._hosts}
 
 
 def _parse(email: str) -> Address | Malformed:

@@ -229,8 +229,6 @@ class Limits:
             self._wake_later(scope)
         if alone:
             for want in wants:
-                for scope in want.line.scopes:
-                    scope.start_alone(self._clock())
                 self._grant(want)
         elif wants or self._returned:
             await self._ask_redis(wants)
@@ -288,6 +286,10 @@ class Limits:
         want.granted.set_result(True)
         GRANTED.inc()
         self._turns.pass_on(slot.scopes, self._clock(), alone=self._on_my_own)  # there was room; perhaps there is more
+        if self._on_my_own:
+            for scope in slot.scopes:
+                if scope.parked:  # this start made them wait for the next one's time
+                    self._wake_later(scope)
 
     def _refuse(self, want: Want, scope: Scope, wait: float) -> None:
         scope.blocked_until = self._clock() + (wait or POLL)
@@ -297,7 +299,7 @@ class Limits:
 
     def _wake_later(self, scope: Scope) -> None:
         """A scope that is full here is woken by what is given back; one that is full elsewhere is woken by an alarm."""
-        until = scope.due if self._on_my_own else scope.blocked_until
+        until = scope.opens_alone if self._on_my_own else scope.blocked_until
         delay = until - self._clock()
         if delay > 0 and scope.alarm is None:
             scope.alarm = asyncio.get_running_loop().call_later(delay, self._wake, scope)

@@ -38,7 +38,7 @@ class Scope:
         self.held = 0  # sessions of this process, those included that Redis is just asked about
         self.wanted = 0  # sessions of this process that wait
         self.blocked_until = 0.0  # by the clock: the fleet has no room before
-        self.due = 0.0  # by the clock: the next start while Redis is away
+        self.due = 0.0  # by the clock: when all starts while Redis was away are paid for
         self.parked: deque[Line] = deque()
         self.alarm: asyncio.TimerHandle | None = None  # wakes the parked ones when the scope may have room again
         self.slots_key = redis_keys.limit_slots(name)
@@ -54,12 +54,22 @@ class Scope:
     def room(self, now: float, *, alone: bool) -> int:
         """How many sessions more this process may ask for (`alone`: may start without asking)."""
         if alone:
-            return self.floor - self.held if self.due <= now else 0
+            return self.floor - self.held if self.opens_alone <= now else 0
         return self.cap - self.held if self.blocked_until <= now else 0
+
+    @property
+    def _step(self) -> float:
+        """Seconds between two starts while Redis is away."""
+        return self.patience * self.interval / MICROS
+
+    @property
+    def opens_alone(self) -> float:
+        """By the clock: when the next may start while Redis is away. Of a burst, two at once are enough then."""
+        return self.due - (self._step if self.burst > 1 else 0.0)
 
     def start_alone(self, now: float) -> None:
         if self.interval:
-            self.due = max(self.due, now) + self.patience * self.interval / MICROS
+            self.due = max(self.due, now) + self._step
 
     def asked(self) -> list[object]:
         """What limits.lua is told about it, for a session that is counted as held already."""
@@ -136,6 +146,8 @@ class Lines:
             want = self._leave(line)
             for scope in line.scopes:
                 scope.held += 1
+                if alone:
+                    scope.start_alone(now)  # before the next one is picked, or a rate would let all of them through
             picked.append(want)
             self.place(line)
         return picked, full
