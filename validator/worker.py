@@ -30,6 +30,7 @@ from validator.verdict_cache import VerdictCache
 
 log = get_log("validator.worker")
 
+FAULT_PAUSE = 2.0  # seconds before a batch that failed by a fault of ours goes back: its deliveries are counted
 DRAIN_SECONDS = 25.0  # below the 30 s that container platforms grant between SIGTERM and SIGKILL
 
 BATCHES = Counter("mailvet_validator_batches_total", "Batches by how they ended", ["outcome"])
@@ -64,6 +65,7 @@ class Worker:
         progress: ProgressReporter,
         prefetch: int,
         batch_deadline: float,
+        fault_pause: float = FAULT_PAUSE,
     ) -> None:
         self._broker = broker
         self._probe = probe
@@ -71,6 +73,7 @@ class Worker:
         self._progress = progress
         self._prefetch = prefetch
         self._batch_deadline = batch_deadline
+        self._fault_pause = fault_pause
         self._running: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
 
@@ -122,10 +125,19 @@ class Worker:
             except Exception as error:
                 BATCHES.labels("failed").inc()
                 log.exception("batch_failed", error=type(error).__name__)
+                await self._pause()
                 await delivery.requeue()
             else:
                 BATCHES.labels("reported").inc()
                 await delivery.ack()
+
+    async def _pause(self) -> None:
+        """Ends early when the worker is told to stop."""
+        try:
+            async with asyncio.timeout(self._fault_pause):
+                await self._stop.wait()
+        except TimeoutError:
+            return
 
     async def _verify(self, work: WorkMessage) -> None:
         cached = await self._cache.recall(work.org_id, work.emails) if not work.trace else {}

@@ -55,9 +55,9 @@ def note_validator_url(settings: Settings, url: str) -> None:
 
 
 def with_own_validator(settings: Settings) -> Settings:
-    """Where INTERNAL_TOKEN is not set: the way to the standalone system's validator on the same data folder."""
+    """Where VALIDATOR_URLS is not set: the way to the standalone system's validator on the same data folder."""
     noted = settings.data_dir / VALIDATOR_URL_FILE
-    if settings.internal_token or not noted.exists():
+    if "validator_urls" in settings.model_fields_set or not noted.exists():
         return settings
     update = {"internal_token": own_secrets(settings).internal_token, "validator_urls": (noted.read_text().strip(),)}
     return settings.model_copy(update=update)

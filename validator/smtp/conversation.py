@@ -125,7 +125,7 @@ class Conversation:
         prelude = self._prelude(utf8=recipients[0].smtputf8)
         lines = [*prelude, *[f"RCPT TO:<{recipient.address}>" for recipient in recipients]]
         started = time.monotonic()
-        replies = await (self._fly(lines, quit_too=last) if self._pipelining else self._step(lines))
+        replies = await (self._fly(lines, quit_too=last) if self.pipelining else self._step(lines))
         for line, reply in zip(prelude, replies, strict=False):
             self._note(Phase.MAIL, line, reply)
         if any(recipient.asker.traced for recipient in recipients):
@@ -169,7 +169,8 @@ class Conversation:
     # --- inside ---
 
     @property
-    def _pipelining(self) -> bool:
+    def pipelining(self) -> bool:
+        """Whether commands go out together (RFC 2920)."""
         return "pipelining" in self._session.extensions and not self._pace.careful
 
     @property
@@ -251,7 +252,7 @@ class Conversation:
             elif reply.code in _CLOSING:
                 self.trouble = self._attempt(reply)
                 return [*again, *recipients[place:]]
-            elif reply.code == _BAD_SEQUENCE and self.flew and self._pipelining:
+            elif reply.code == _BAD_SEQUENCE and self.flew and self.pipelining:
                 self._session.desync = True  # a host that offers PIPELINING and cannot: it lost the MAIL, or a reply
                 self.trouble = self._attempt(reply)
                 return [*again, *recipients[place:]]

@@ -31,7 +31,7 @@ from validator.egress.limits import NoSlot
 from validator.evidence import Attempt, Outcome, Phase
 from validator.smtp.classify import ReplyClass
 from validator.smtp.conversation import Conversation
-from validator.smtp.pace import REJECTS, Pace
+from validator.smtp.pace import MOST_REJECTS, REJECTS, Pace
 from validator.smtp.recipient import Recipient
 from validator.smtp.session import SERVICE_CLOSING, Session, Timeouts
 
@@ -327,6 +327,8 @@ class MailHost:
         random = min(len(talk.companions), room, max(0, REJECTS - talk.refused))
         refused, spent = talk.refused - talk.random_refused, talk.random_refused + random
         size = min(room, self._pace.next_flight(talk.asked, refused, self.waiting, spent=spent))
+        if not talk.pipelining:  # one by one it costs nothing to be exact
+            size = min(size, MOST_REJECTS - refused - spent)
         batch = self._take(min(size, max(0, room - random)))
         if not (batch and batch[0].smtputf8):
             batch += talk.companions[:random]

@@ -77,7 +77,13 @@ def work(*emails, batch_id="f1:0"):
 
 def worker_on(broker, probe, cache=None):
     return Worker(
-        broker=broker, probe=probe, cache=cache or NoCache(), progress=Progress(), prefetch=4, batch_deadline=5
+        broker=broker,
+        probe=probe,
+        cache=cache or NoCache(),
+        progress=Progress(),
+        prefetch=4,
+        batch_deadline=5,
+        fault_pause=0.01,
     )
 
 
