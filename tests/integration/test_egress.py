@@ -187,6 +187,25 @@ async def test_one_validator_claims_a_domain_and_all_learn_the_answer(redis):
     assert 0 < await redis.ttl(redis_keys.catch_all("a.example")) <= DAY
 
 
+async def test_what_many_domains_want_at_once_goes_to_redis_together(redis):
+    memory = CatchAllMemory(redis)
+    domains = [f"d{number}.example" for number in range(300)]
+    await memory.claim("first.example")  # the script is loaded
+    await redis.config_resetstat()
+    assert all(await asyncio.gather(*map(memory.claim, domains)))
+    await asyncio.gather(*(memory.remember(domain, CatchAll.NO) for domain in domains))
+    assert set(await asyncio.gather(*map(CatchAllMemory(redis).recall, domains))) == {CatchAll.NO}
+    assert (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"] <= 6
+
+
+async def test_releasing_takes_away_a_claim_but_never_an_answer(redis):
+    ours, theirs = CatchAllMemory(redis), CatchAllMemory(redis)
+    assert await ours.claim("a.example")
+    await theirs.remember("a.example", CatchAll.YES)
+    await ours.release("a.example")
+    assert await CatchAllMemory(redis).recall("a.example") is CatchAll.YES
+
+
 async def test_an_inconclusive_probe_leaves_the_domain_to_the_next(redis):
     ours, theirs = CatchAllMemory(redis), CatchAllMemory(redis)
     assert await ours.claim("a.example")

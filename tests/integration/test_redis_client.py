@@ -64,6 +64,17 @@ async def test_the_politeness_connection_gives_up_after_a_quarter_of_a_second(ow
     await blocker.aclose()
 
 
+async def test_a_moment_in_which_we_were_busy_ourselves_is_not_an_absence_of_redis(own: ValkeyServer) -> None:
+    redis = connect_politeness(own.url)
+    await redis.ping()
+    asking = asyncio.create_task(redis.set("key", "value"))
+    for _ in range(3):  # the command is on its way, and then nobody looks at the socket
+        await asyncio.sleep(0)
+    time.sleep(0.6)  # noqa: ASYNC251 - the stall is what is tested
+    assert await asking
+    await redis.aclose()
+
+
 async def test_the_politeness_connection_fails_at_once_when_nobody_is_there(own: ValkeyServer) -> None:
     redis = connect_politeness(own.url)
     await own.kill()
