@@ -349,9 +349,9 @@ class Limits:
 
     async def explain(self, mail_host: str) -> dict[str, Any]:
         """`{"alone", "scopes": [{"scope", "cap", "held", "waiting", "heldByAll"}]}`; `heldByAll` None without Redis."""
-        names = ["global", f"mx:{mail_host}"]
-        names += [s.name for key, line in self._lines.items() if key[0] == mail_host for s in line.scopes[1:]]
-        rows = [self._scopes.get(name) or self._scopes_for(mail_host, None, None)[-1] for name in dict.fromkeys(names)]
+        named = self._scopes_for(mail_host, None, None)
+        named += [scope for key, line in self._lines.items() if key[0] == mail_host for scope in line.scopes[1:]]
+        rows = list(dict.fromkeys(named))
         counts: list[int | None] = [None] * len(rows)
         if self._redis is not None and not self._alone:
             with contextlib.suppress(RedisError, OSError):
