@@ -31,7 +31,7 @@ $(STAMPS)/test: $(STAMPS)/run requirements/test.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/test.txt
 	@touch $@
 
-servers: ## install the servers the tests run against (RabbitMQ, FerretDB, Chromium)
+servers: ## install the servers the tests run against (RabbitMQ, FerretDB, Chromium, Postfix, Exim)
 	@bash deploy/bootstrap/servers.sh
 
 demo: setup ## verify the sample list against the built-in mail lab, end to end

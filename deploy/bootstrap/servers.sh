@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests run against: RabbitMQ, a MongoDB wire server, Chromium. Quick when all of it is there.
+# Installs what the tests run against: RabbitMQ, a MongoDB wire server, Chromium; and unpacks Postfix and Exim into .tools.
+# Quick when all of it is there.
 # Exit code 2 when something is missing and cannot be had here, after a line for each saying what to do.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 
 ferretdb=.tools/bin/ferretdb
 source=tests/servers/ferretdb
+mail=.tools/mail
 missing=0
 
 say() { echo "servers: $*" >&2; }
@@ -39,6 +41,29 @@ apt_install() {
     || lacks "could not install $*; as root run: apt-get update && RUNLEVEL=1 $line"
 }
 
+has_mail_servers() {
+  local servers=($mail/usr/sbin/exim4 $mail/usr/lib/postfix/sbin/smtpd $mail/usr/lib/*/libnss_wrapper.so $mail/usr/lib/*/libuid_wrapper.so)
+  local linked
+  linked=$(LD_LIBRARY_PATH=$mail/usr/lib/postfix ldd "${servers[@]}" 2>&1) && ! grep -q "not found" <<<"$linked"
+}
+
+# Both packages want to be the machine's one mail server, so neither is installed: docs/decisions/0023.
+unpack_mail_servers() {
+  local servers=(postfix exim4-daemon-light libnss-wrapper libuid-wrapper) wanted=() library folder
+  say "unpacking Postfix and Exim into $mail (apt-get download)"
+  as_root apt-get update -qq >/dev/null 2>&1
+  for library in $(apt-cache depends --important "${servers[@]}" 2>/dev/null | sed -n 's/.*Depends: \(lib[^ ]*\)$/\1/p' | sort -u); do
+    dpkg -s "$library" >/dev/null 2>&1 || wanted+=("$library")
+  done
+  [ ${#wanted[@]} = 0 ] || apt_install "${wanted[@]}"
+  folder=$(mktemp -d)
+  (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "${servers[@]}" >/dev/null \
+    && for library in *.deb; do dpkg-deb -x "$library" unpacked || exit; done) \
+    && rm -rf $mail && mkdir -p .tools && mv "$folder/unpacked" $mail
+  rm -rf "$folder"
+  has_mail_servers || lacks "could not unpack Postfix and Exim; run: apt-get update && apt-get download ${servers[*]}"
+}
+
 packages=()
 has_rabbitmq || packages+=(rabbitmq-server)
 has_chromium || packages+=(chromium)
@@ -64,5 +89,11 @@ if ! found mongod && { ! [ -x $ferretdb ] || [ -n "$(find $source -newer $ferret
       || lacks "could not build FerretDB; see above"
     [ -x $ferretdb ] && touch $ferretdb
   fi
+fi
+if found apt-get; then
+  has_mail_servers || unpack_mail_servers
+else
+  say "no apt-get here: the tests against real Postfix and Exim will be skipped"
+  [ "${CI:-}" != true ] || missing=2
 fi
 exit $missing

@@ -52,6 +52,27 @@ class Asker:
         return [result.reason.value for result in await self.results(*emails)]
 
 
+class Slots:
+    """The real limits, and how many sessions were at once under them. A server's own count runs behind: it may not have
+    noticed yet that a session is over when the next begins.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._taken = 0
+        self.peak = 0
+
+    @asynccontextmanager
+    async def session(self, *names: object, **options: object) -> AsyncIterator[None]:
+        async with self._limits.session(*names, **options):
+            self._taken += 1
+            self.peak = max(self.peak, self._taken)
+            try:
+                yield
+            finally:
+                self._taken -= 1
+
+
 @asynccontextmanager
 async def asking(
     server: MailServer, *, domains: Sequence[str] = ("known.test",), **settings: object
@@ -73,17 +94,19 @@ async def asking(
                 },
             )
             async with Resolver(loaded) as resolver, Limits(loaded, None) as limits, Breakers(None) as breakers:
+                slots = Slots(limits)
                 probe = Probe(
                     settings=loaded,
                     routes=resolver,
                     identity=Identity(loaded),
-                    limits=limits,
+                    limits=slots,
                     breakers=breakers,
                     catch_all=CatchAllMemory(None),
                     providers=load_providers(),
                 )
                 yield Asker(probe)
                 await probe.drain(5)
+                assert slots.peak <= 2
         await until(server.ended)
     finally:
         await server.stop()

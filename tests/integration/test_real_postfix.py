@@ -26,7 +26,6 @@ async def politely(server: PostfixServer, *, refusals: int = 10, **options: obje
     log = server.log()
     assert [offence for offence in OFFENCES if offence in log] == []
     assert "fatal" not in log
-    assert server.peak() <= 3  # it may not have noticed yet that one of two is over
     for end in server.ends():
         if end == "commands=0/0":
             continue  # turned away at the door
@@ -111,7 +110,6 @@ async def test_a_hard_error_limit_below_our_own_costs_no_verdict(postfix: Make):
     server = postfix({"smtpd_soft_error_limit": "3", "smtpd_hard_error_limit": "5", "smtpd_error_sleep_time": "0"})
     async with asking(server) as asker:
         assert await asker.reasons(*unknown(40), "ann@known.test") == ["mailbox_missing"] * 40 + ["accepted"]
-    assert server.peak() <= 2
     assert server.log().count("too many errors") <= 4  # then the limit is known
 
 

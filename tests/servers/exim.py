@@ -48,15 +48,9 @@ class EximServer:
     def ended(self) -> bool:
         """The log tells of the end of every session it tells the beginning of."""
         turned_away = self.log().count("rejected connection in")
-        return len(self._begun()) == len(self.ends()) + turned_away
+        begun = self.log().count("(TCP/IP connection count =")
+        return begun == len(self.ends()) + turned_away
 
     def ends(self) -> list[str]:
         """How each session ended, such as "by QUIT"."""
         return re.findall(r"SMTP connection from .*? (?:closed )?(by \S+|lost|D=\S+|after .*)", self.log())
-
-    def peak(self) -> int:
-        """The most sessions at once, by Exim's count."""
-        return max(self._begun(), default=0)
-
-    def _begun(self) -> list[int]:
-        return [int(count) for count in re.findall(r"\(TCP/IP connection count = (\d+)\)", self.log())]

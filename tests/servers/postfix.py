@@ -57,14 +57,6 @@ class PostfixServer:
         """What was said in each session, by smtpd's count, such as "ehlo=1 mail=1 rcpt=0/2 quit=1 commands=3/5"."""
         return re.findall(r"/smtpd\[\d+\]: disconnect from \S+ (.*)", self.log())
 
-    def peak(self) -> int:
-        """The most sessions at once."""
-        running = peak = 0
-        for event in re.findall(r"/smtpd\[\d+\]: (connect|disconnect) from", self.log()):
-            running += 1 if event == "connect" else -1
-            peak = max(peak, running)
-        return peak
-
     def _configure(self) -> dict[str, str]:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in ("data", "etc", *(f"queue/{name}" for name in _QUEUES)):
@@ -84,6 +76,7 @@ class PostfixServer:
         lines = [line for line in main.splitlines() if line.partition(" =")[0] not in self._parameters]
         lines += [f"{name} = {value}" for name, value in self._parameters.items()]
         (etc / "main.cf").write_text("\n".join(lines) + "\n")
+        os.utime(etc / "main.cf", (0, 0))  # Postfix waits two seconds for a young file to be complete
         (etc / "master.cf").write_text(Template((_CONFIG / "master.cf").read_text()).substitute(names))
         (etc / "dynamicmaps.cf").touch()
         return environ

@@ -174,6 +174,11 @@ class Conversation:
         return "pipelining" in self._session.extensions and not self._pace.careful
 
     @property
+    def _began_well(self) -> bool:
+        """Some recipient got an answer of its own before the host found us too many."""
+        return self.asked > (self._run[1] if self._run[0] is ReplyClass.RATE_LIMITED else 0)
+
+    @property
     def _place(self) -> dict[str, Any]:
         return {"host": self._host, "address": self._address}
 
@@ -258,7 +263,7 @@ class Conversation:
                 return [*again, *recipients[place:]]
             elif self._is_not_about_it(reply):
                 again.append(recipient)
-            elif self.asked and reply.code >= 400 and _TOO_MANY.search(reply.text):
+            elif self._began_well and reply.code >= 400 and _TOO_MANY.search(reply.text):
                 self.trouble = self._attempt(reply)  # no new transaction helps: it is the session that is full
                 return [*again, *recipients[place:]]
             else:
