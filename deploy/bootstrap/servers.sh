@@ -58,10 +58,11 @@ unpack_mail_servers() {
   [ ${#wanted[@]} = 0 ] || apt_install "${wanted[@]}"
   folder=$(mktemp -d)
   (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "${servers[@]}" >/dev/null \
-    && for library in *.deb; do dpkg-deb -x "$library" unpacked || exit; done) \
+    && for library in *.deb; do dpkg-deb -x "$library" unpacked || exit; done \
+    && chmod -R ug-s unpacked) \
     && rm -rf $mail && mkdir -p .tools && mv "$folder/unpacked" $mail
   rm -rf "$folder"
-  has_mail_servers || lacks "could not unpack Postfix and Exim; run: apt-get update && apt-get download ${servers[*]}"
+  has_mail_servers || lacks "could not unpack Postfix and Exim; run: apt-get update, then make servers again"
 }
 
 packages=()
