@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -24,6 +25,8 @@ class EximServer:
 
     @staticmethod
     def missing() -> str | None:
+        if os.getuid() != 0:
+            return "Exim reads only a configuration that belongs to root: run these tests as root"
         return missing("usr/sbin/exim4")
 
     async def start(self) -> None:

@@ -25,7 +25,7 @@ def missing(program: str) -> str | None:
 def environment(folder: Path) -> dict[str, str]:
     """What a server must find in its environment; writes the accounts into `folder`. All is to be handed on to children."""
     passwd, group = folder / "passwd", folder / "group"
-    own = os.getuid() or ACCOUNT  # Exim reads only files of its own account, or of root
+    own = os.getuid() or ACCOUNT  # Postfix looks whose its data_directory is
     passwd.write_text(
         "root:x:0:0::/:/bin/sh\n"
         f"postfix:x:{own}:{ACCOUNT}::/:/bin/sh\n"
