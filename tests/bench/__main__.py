@@ -15,8 +15,11 @@ NAMES = (
 
 
 def run(name: str, arguments: list[str]) -> None:
-    entry = importlib.import_module(f"tests.bench.{name}").main
-    taken = [arguments] if inspect.signature(entry).parameters else []
+    module = importlib.import_module(f"tests.bench.{name}")
+    entry = module.main
+    taken: list[object] = [arguments] if inspect.signature(entry).parameters else []
+    if name == "upload_memory":
+        taken = [[int(rows) for rows in arguments] or [10_000, 100_000]]
     if inspect.iscoroutinefunction(entry):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(entry(*taken))
