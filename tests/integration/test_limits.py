@@ -275,3 +275,26 @@ async def test_idle_hosts_are_forgotten():
         limits._forget_idle()
         assert limits._lines == {}
         assert limits._scopes == {}
+
+
+class Hesitant:
+    """A clock that is read a moment too early every other time, as an event loop that wakes up early does."""
+
+    def __init__(self):
+        self.reads = 0
+
+    def __call__(self):
+        self.reads += 1
+        return time.monotonic() - 0.004 * (self.reads % 2)
+
+
+async def test_a_host_that_others_hold_is_asked_for_until_it_is_free_whatever_the_clocks_do(redis):
+    made = settings(per_mx_max_concurrency_default=1)
+    async with Limits(made, redis, Hesitant()) as ours, Limits(made, redis) as theirs:
+        for _ in range(5):
+            async with theirs.session(HOST):
+                wanted = asyncio.create_task(run_sessions(ours, Gauge(), 1))
+                await asyncio.sleep(0.4)  # several polls, each of which may meet the clock between two reads
+                assert not wanted.done()
+            async with asyncio.timeout(5):
+                await wanted

@@ -50,7 +50,9 @@ async def internal() -> AsyncIterator[tuple[Internal, str]]:
 
 
 @pytest.fixture(scope="module")
-async def gateway(tmp_path_factory, valkey: ValkeyServer, internal: tuple[Internal, str]) -> AsyncIterator[BatchGateway]:
+async def gateway(
+    tmp_path_factory, valkey: ValkeyServer, internal: tuple[Internal, str]
+) -> AsyncIterator[BatchGateway]:
     urls = ("http://127.0.0.1:9", internal[1])  # the first one is never there
     async with BatchGateway(tmp_path_factory.mktemp("validate"), valkey.url, validator_urls=urls) as running:
         yield running
@@ -95,7 +97,9 @@ async def test_a_list_gets_one_result_per_address_in_the_order_it_was_sent(gatew
         ({"emails": ["a@b.example.com"], "callbackUrl": "ftp://x"}, "body.callbackUrl"),
     ],
 )
-async def test_a_wrong_list_is_refused_by_the_name_of_what_is_wrong(gateway: BatchGateway, body: Any, field: str) -> None:
+async def test_a_wrong_list_is_refused_by_the_name_of_what_is_wrong(
+    gateway: BatchGateway, body: Any, field: str
+) -> None:
     answer = await gateway.client.post("/api/v1/validate-batch", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, field)
 
@@ -166,9 +170,7 @@ async def test_a_slow_answer_becomes_a_file(gateway: BatchGateway, internal: tup
     assert (await poll(gateway, answer.headers["location"]))["email"] == "slow@a.example.com"
 
 
-async def test_without_credits_nothing_is_asked(
-    tmp_path, valkey: ValkeyServer, internal: tuple[Internal, str]
-) -> None:
+async def test_without_credits_nothing_is_asked(tmp_path, valkey: ValkeyServer, internal: tuple[Internal, str]) -> None:
     async with BatchGateway(tmp_path, valkey.url, bootstrap_credits=0, validator_urls=(internal[1],)) as gateway:
         before = len(internal[0].asked)
         answer = await gateway.client.post("/api/v1/validate", json={"email": "ok1@a.example.com"})
@@ -176,7 +178,9 @@ async def test_without_credits_nothing_is_asked(
         assert len(internal[0].asked) == before
 
 
-@pytest.mark.parametrize("body", [{}, {"email": 7}, {"email": "a@b.c", "timeout": 0.5}, {"email": "a@b.c", "timeout": 61}])
+@pytest.mark.parametrize(
+    "body", [{}, {"email": 7}, {"email": "a@b.c", "timeout": 0.5}, {"email": "a@b.c", "timeout": 61}]
+)
 async def test_a_wrong_question_is_refused(gateway: BatchGateway, body: Any) -> None:
     assert (await gateway.client.post("/api/v1/validate", json=body)).status_code == 422
 

@@ -174,6 +174,10 @@ class CatchAllMemory:
                     if not errand.answer.done():
                         errand.answer.set_exception(error)
                 continue
+            except BaseException:
+                for errand in batch:
+                    errand.answer.cancel()  # a fault of ours, or the end: nobody waits for ever
+                raise
             for errand, value in zip(batch, told, strict=True):
                 if not errand.answer.done():
                     errand.answer.set_result(value)

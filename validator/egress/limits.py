@@ -43,6 +43,7 @@ LEASE = 15.0  # seconds
 RENEWAL = 2.0
 PAUSE = 3.0  # after a wipe; all holders have registered again by then
 POLL = 0.05  # seconds between two questions about a scope that other validators fill
+TICK = 0.001  # seconds: event loops wake up to that much too early
 GATHER = 0.02  # seconds a slot that nobody here wants may wait for company on its way back
 REST = 1.0  # seconds without Redis before it is tried again
 MOST = 64  # sessions asked for in one call
@@ -298,11 +299,16 @@ class Limits:
         self._wake_later(scope)
 
     def _wake_later(self, scope: Scope) -> None:
-        """A scope that is full here is woken by what is given back; one that is full elsewhere is woken by an alarm."""
-        until = scope.opens_alone if self._on_my_own else scope.blocked_until
-        delay = until - self._clock()
-        if delay > 0 and scope.alarm is None:
-            scope.alarm = asyncio.get_running_loop().call_later(delay, self._wake, scope)
+        """A scope that is full here is woken by what is given back; one that is full elsewhere is woken by an alarm.
+
+        Its time may have come since its lines were parked a moment ago, and nobody may ever give anything back here:
+        then the alarm is due at once.
+        """
+        now, alone = self._clock(), self._on_my_own
+        delay = (scope.opens_alone if alone else scope.blocked_until) - now
+        overdue = bool(scope.parked) and scope.room(now, alone=alone) > 0
+        if scope.alarm is None and (delay > 0 or overdue):
+            scope.alarm = asyncio.get_running_loop().call_later(max(delay, TICK), self._wake, scope)
 
     def _wake(self, scope: Scope) -> None:
         scope.alarm = None
