@@ -18,6 +18,7 @@ import resource
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -63,9 +64,12 @@ def analyse(job: Job) -> Summary:
     folder = Path(job.folder)
     table = _find_table(job, folder)
     malformed = 0
-    with (folder / "plan.bin").open("wb+") as plan, (folder / "malformed.jsonl").open("w", encoding="utf-8") as bad:
-        source = folder / table.source
-        partition = Partition(folder / "buckets", source.stat().st_size)
+    source = folder / table.source
+    with (
+        (folder / "plan.bin").open("wb+") as plan,
+        (folder / "malformed.jsonl").open("w", encoding="utf-8") as bad,
+        closing(Partition(folder / "buckets", source.stat().st_size)) as partition,
+    ):
         addresses = _Addresses(source, table, plan, job.max_rows)
         good = 0
         for row, cell in addresses:

@@ -43,10 +43,14 @@ class Partition:
         key, given = address.key, address.given
         self._buckets[n].write(f"{row}\t{given}\t\n" if given == key else f"{row}\t{given}\t{key}\n")
 
-    def drain(self, on_duplicate: Callable[[int, int], None]) -> Iterator[UniqueRow]:
-        """Unique rows, those of one domain together. `on_duplicate(row, first row)` is told the others."""
+    def close(self) -> None:
+        """No more rows are added; also where a refusal ends the analysis. Repeatable."""
         for bucket in self._buckets:
             bucket.close()
+
+    def drain(self, on_duplicate: Callable[[int, int], None]) -> Iterator[UniqueRow]:
+        """Unique rows, those of one domain together. `on_duplicate(row, first row)` is told the others."""
+        self.close()
         for n, rows in enumerate(self._rows):
             yield from self._drain_one(self._folder / str(n), rows, on_duplicate)
         self._folder.rmdir()

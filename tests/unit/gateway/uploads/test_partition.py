@@ -36,3 +36,10 @@ def test_the_fates_are_those_found_in_memory(tmp_path: Path, rows_in_memory: int
         ]
         assert len(runs) == len(set(runs))
     assert not (tmp_path / "buckets").exists()
+
+
+def test_a_partition_that_is_given_up_leaves_no_file_open(tmp_path):
+    partition = Partition(tmp_path / "buckets", 3 * BYTES_FOR_A_BUCKET)
+    partition.close()
+    partition.close()
+    assert all(bucket.closed for bucket in partition._buckets)
