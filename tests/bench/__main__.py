@@ -10,7 +10,8 @@ import sys
 import uvloop
 
 NAMES = (
-    "request_overhead", "upload_memory", "dns", "lists_only", "probe_engine", "small_domains", "worker", "whole", "peers",
+    "request_overhead", "upload_memory", "dns", "lists_only", "probe_engine", "small_domains", "worker", "whole",
+    "api_under_load", "peers",
 )  # fmt: skip
 
 
