@@ -99,8 +99,8 @@ async def _gateway(settings: Settings, request: Request, console: Console) -> As
         )
         async with standalone(own) as system, Client(system.url, system.api_key) as client:
             yield client
-            if system.validator.preflight.finding.state == "blocked":
-                console.print(f"[yellow]{system.validator.preflight.finding.sentence}[/yellow]")
+            if (sentence := await system.blocked_port()) is not None:
+                console.print(f"[yellow]{sentence}[/yellow]")
 
 
 async def verify_list(client: Client, source: Path, request: Request, console: Console) -> int:

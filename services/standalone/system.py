@@ -1,8 +1,9 @@
-"""The whole system in one process: what `mailvet serve`, `verify` and `demo` run.
+"""The whole system from one command: what `mailvet serve`, `verify` and `demo` run.
 
 Opened in this order, closed in reverse, because each part needs those before it: the lock on the data folder -> the
-gateway's socket (a taken port must be said before anything starts) -> Redis -> broker -> documents -> validator and
-its internal API -> gateway -> webhooks. Every MAILVET_*_URL that is set replaces its embedded part.
+gateway's socket (a taken port must be said before anything starts) -> Redis -> broker -> documents -> gateway ->
+webhooks -> validator, in a process of its own. The validator ends first, so that what it was at still gets recorded.
+Every MAILVET_*_URL that is set replaces its embedded part.
 
 Nothing here survives the process but DATA_DIR: after `kill -9` the next start on the same folder finds its batches,
 sends again those that were under way (the in-process queue forgot them), and goes on.
@@ -14,9 +15,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import httpx
+
 from gateway.collections import ALL
 from gateway.serve import running_gateway
 from services.standalone.secrets import lock_data_dir, note_validator_url, own_secrets
+from services.standalone.validator_process import validator_process
 from services.webhooks.serve import running_webhooks
 from shared import redis_keys
 from shared.broker import Broker
@@ -29,7 +33,6 @@ from shared.http_server import bind, port_of
 from shared.redis_client import connect
 from shared.redis_server import BundledValkey
 from shared.settings import Settings
-from validator.serve import RunningValidator, running_validator
 
 BOOTSTRAP_CREDITS = 1_000_000  # the contract's standalone default
 
@@ -40,7 +43,12 @@ class System:
 
     url: str
     api_key: str
-    validator: RunningValidator
+
+    async def blocked_port(self) -> str | None:
+        """In words, where it is known that outgoing port 25 is blocked on this network."""
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+            found = (await client.get("/readyz")).json()["preflight"]
+        return str(found["sentence"]) if found is not None and found["state"] == "blocked" else None
 
 
 def _standalone_settings(settings: Settings) -> Settings:
@@ -60,12 +68,11 @@ async def _redis_url(settings: Settings) -> AsyncIterator[str]:
         yield settings.redis_url
         return
     async with BundledValkey(settings.data_dir / "redis") as server:
-        await _forget_sessions(server.url)
         yield server.url
 
 
 async def _forget_sessions(redis_url: str) -> None:
-    """The sessions of a killed predecessor are gone; without this their slots would be waited for (15 s)."""
+    """The sessions of a killed validator are gone; without this their slots would be waited for (15 s)."""
     redis = connect(redis_url)
     try:
         async for key in redis.scan_iter(redis_keys.limit_slots("*")):
@@ -84,6 +91,11 @@ def _documents(settings: Settings) -> Documents:
     return SqliteDocuments(settings.data_dir / "documents.sqlite", ALL)
 
 
+def _internal_port(settings: Settings) -> int:
+    """Any free one, unless somebody wants to know it."""
+    return settings.validator_port if "validator_port" in settings.model_fields_set else 0
+
+
 @contextlib.asynccontextmanager
 async def standalone(given: Settings) -> AsyncIterator[System]:
     """Raises SettingsError or ServerUnreachable when it cannot start."""
@@ -92,7 +104,7 @@ async def standalone(given: Settings) -> AsyncIterator[System]:
         settings = _standalone_settings(given)
         front = bind(settings.host, settings.port, "MAILVET_PORT")
         opened.callback(front.close)
-        inside = bind("127.0.0.1", 0, "MAILVET_VALIDATOR_PORT")
+        inside = bind("127.0.0.1", _internal_port(settings), "MAILVET_VALIDATOR_PORT")
         opened.callback(inside.close)
         settings = settings.model_copy(
             update={
@@ -103,13 +115,15 @@ async def standalone(given: Settings) -> AsyncIterator[System]:
         )
         broker = await opened.enter_async_context(_broker(settings))
         documents = await opened.enter_async_context(_documents(settings))
-        validator = await opened.enter_async_context(running_validator(settings, broker, inside))
         note_validator_url(settings, settings.validator_urls[0])
         await opened.enter_async_context(running_gateway(settings, broker, documents, front))
         await opened.enter_async_context(running_webhooks(settings, documents))
+
+        async def forget_sessions() -> None:
+            if given.redis_url is None:  # else other validators may have some
+                await _forget_sessions(str(settings.redis_url))
+
+        await forget_sessions()
+        await opened.enter_async_context(validator_process(settings, broker, inside, forget_sessions))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        yield System(
-            url=f"http://{host}:{settings.port}",
-            api_key=settings.api_key or "",
-            validator=validator,
-        )
+        yield System(url=f"http://{host}:{settings.port}", api_key=settings.api_key or "")

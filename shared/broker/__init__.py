@@ -1,7 +1,7 @@
 """The broker seam: publish with confirm, consume, acknowledge, dead letter.
 
-Two implementations meet it: `shared.broker.rabbitmq` (real) and `shared.broker.inprocess` (embedded). One contract
-suite, `tests/integration/test_broker_contract.py`, runs over both.
+Met by `shared.broker.rabbitmq` (a server), `shared.broker.inprocess` (embedded) and `shared.broker.lent` (the embedded
+one, from another process). One contract suite, `tests/integration/test_broker_contract.py`, runs over all.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `python -m tests.bench whole [--rows N ...]`. One list of N addresses for each N, in a fresh data folder, with the
 settings as they are by default; the lab is a process of its own, and both share the machine's processors. Columns:
 `x time`: seconds an address, as a multiple of the first row's (1 is linear); processor microseconds an address in the
-server's process (validator, gateway and document store are one), the embedded Redis and the lab; `msg/addr`: messages
+validator's process, the server's (gateway and document store), the embedded Redis and the lab; `msg/addr`: messages
 through the broker, work and results.
 """
 
@@ -70,7 +70,7 @@ async def one_list(rows: int, folder: Path, lab: LabInfo, **settings: str) -> di
         state = await _finished(client, answer.json()["fileId"], uploaded + PATIENCE)
         ended = time.perf_counter()
         after = _costs(pid, lab)
-        rss = peak_rss(pid)
+        rss = peak_rss(pid), peak_rss(_validator_of(pid))
     now = lab.seen()
     if now["complaints"] or (state["valid"], state["processed"]) != (known, rows):
         raise RuntimeError(f"{now['complaints']} complaints, {state['valid']} of {known} valid")
@@ -96,8 +96,15 @@ async def _finished(client: httpx.AsyncClient, file_id: str, deadline: float) ->
 
 
 def _costs(pid: int, lab: LabInfo) -> dict[str, float]:
-    redis = sum(cpu_of(child) for child, name in children_of(pid).items() if "valkey" in name)
-    return {"server": cpu_of(pid), "redis": redis, "lab": cpu_of(lab.pid)}
+    children = children_of(pid)
+    redis = sum(cpu_of(child) for child, name in children.items() if "valkey" in name)
+    return {"validator": cpu_of(_validator_of(pid)), "server": cpu_of(pid), "redis": redis, "lab": cpu_of(lab.pid)}
+
+
+def _validator_of(pid: int) -> int:
+    """The child that runs the validator."""
+    commands = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children_of(pid)}
+    return next(child for child, command in commands.items() if b"services.standalone.validator" in command)
 
 
 async def main(arguments: list[str] | None = None) -> None:
@@ -112,8 +119,8 @@ async def main(arguments: list[str] | None = None) -> None:
             async with lab_of(big_world, domains=DOMAINS, hosts=HOSTS) as lab:
                 runs.append(await one_list(rows, Path(folder), lab, **settings))
     columns = (
-        "rows", "upload s", "run s", "addr/s", "x time", "us server", "us redis", "us lab", "msg/addr", "conn/addr",
-        "peak/MX", "RSS MB",
+        "rows", "upload s", "run s", "addr/s", "x time", "us validator", "us server", "us redis", "us lab", "msg/addr", "conn/addr",
+        "peak/MX", "RSS MB server", "validator",
     )  # fmt: skip
     first = runs[0]["seconds"] / runs[0]["rows"]
     print(
@@ -132,7 +139,7 @@ async def main(arguments: list[str] | None = None) -> None:
                     run["messages"],
                     run["connections"],
                     run["peak"],
-                    run["rss"],
+                    *run["rss"],
                 )
                 for run in runs
             ],

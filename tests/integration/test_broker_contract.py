@@ -1,9 +1,11 @@
-"""One contract, two brokers: queues in this process and a RabbitMQ server."""
+"""One contract, three brokers: queues in this process, the same lent to another one, and a RabbitMQ server."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +16,7 @@ import pytest
 
 from shared.broker import Broker, Delivery
 from shared.broker.inprocess import InProcessBroker
+from shared.broker.lent import LentBroker, lend
 from shared.broker.rabbitmq import RabbitBroker
 from shared.errors import BrokerUnavailable
 from shared.topology import DEAD, DEAD_LETTER_EXCHANGE, QUEUES, WORK, Queue
@@ -36,9 +39,25 @@ def make_queues(**dead_arguments: Any) -> tuple[Queue, Queue]:
     return Queue(name, dead, arguments), dead
 
 
-@pytest.fixture(params=["inprocess", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
-def server(request: pytest.FixtureRequest) -> RabbitServer | None:
-    return request.getfixturevalue("rabbit") if request.param == "rabbitmq" else None
+@contextlib.asynccontextmanager
+async def lent(queues: tuple[Queue, Queue]) -> AsyncIterator[LentBroker]:
+    """Both ends in this process, with a real socket between them."""
+    here, there = socket.socketpair()
+    async with InProcessBroker(queues) as owned:
+        owner = asyncio.create_task(lend(owned, *await asyncio.open_connection(sock=here), queues))
+        async with LentBroker(*await asyncio.open_connection(sock=there)) as broker:
+            yield broker
+        await owner
+
+
+@pytest.fixture(params=["inprocess", "lent", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, kind: str) -> RabbitServer | None:
+    return request.getfixturevalue("rabbit") if kind == "rabbitmq" else None
 
 
 @pytest.fixture
@@ -46,10 +65,17 @@ def queues() -> tuple[Queue, Queue]:
     return make_queues()
 
 
+def make_broker(
+    kind: str, server: RabbitServer | None, queues: tuple[Queue, Queue]
+) -> contextlib.AbstractAsyncContextManager[Broker]:
+    if server is not None:
+        return RabbitBroker(server.url, queues=queues, settle=0)
+    return lent(queues) if kind == "lent" else InProcessBroker(queues)
+
+
 @pytest.fixture
-async def broker(server: RabbitServer | None, queues: tuple[Queue, Queue]) -> AsyncIterator[Broker]:
-    made = InProcessBroker(queues) if server is None else RabbitBroker(server.url, queues=queues, settle=0)
-    async with made as opened:
+async def broker(kind: str, server: RabbitServer | None, queues: tuple[Queue, Queue]) -> AsyncIterator[Broker]:
+    async with make_broker(kind, server, queues) as opened:
         yield opened
 
 
@@ -215,10 +241,9 @@ async def test_publishing_to_a_queue_that_is_not_there_raises(broker: Broker) ->
         await broker.publish(Queue("t-nowhere"), b"x", "a")
 
 
-async def test_a_full_queue_takes_no_more(server: RabbitServer | None) -> None:
+async def test_a_full_queue_takes_no_more(kind: str, server: RabbitServer | None) -> None:
     queues = make_queues(**{"x-max-length": 2, "x-overflow": "reject-publish"})
-    broker = InProcessBroker(queues) if server is None else RabbitBroker(server.url, queues=queues, settle=0)
-    async with broker:
+    async with make_broker(kind, server, queues) as broker:
         # one at a time, for RabbitMQ's limit is soft by a message or two
         outcomes = [
             (await asyncio.gather(broker.publish(queues[1], b"x", "a"), return_exceptions=True))[0] for _ in range(10)
@@ -228,9 +253,8 @@ async def test_a_full_queue_takes_no_more(server: RabbitServer | None) -> None:
         assert 2 <= await broker.depth(queues[1]) <= 4
 
 
-async def test_a_closed_broker_says_so(server: RabbitServer | None, queues: tuple[Queue, Queue]) -> None:
-    broker = InProcessBroker(queues) if server is None else RabbitBroker(server.url, queues=queues, settle=0)
-    async with broker:
+async def test_a_closed_broker_says_so(kind: str, server: RabbitServer | None, queues: tuple[Queue, Queue]) -> None:
+    async with make_broker(kind, server, queues) as broker:
         await broker.check()
     with pytest.raises(BrokerUnavailable):
         await broker.check()
@@ -244,8 +268,34 @@ async def test_many_publishers_at_once_are_all_confirmed(broker: Broker, queues:
     await depth_becomes(broker, work, 300)
 
 
+async def test_what_a_borrower_held_goes_back_when_it_dies(queues: tuple[Queue, Queue]) -> None:
+    work, _ = queues
+    here, there = socket.socketpair()
+    async with InProcessBroker(queues) as owned:
+        owner = asyncio.create_task(lend(owned, *await asyncio.open_connection(sock=here), queues))
+        for number in range(3):
+            await owned.publish(work, b"x", str(number))
+        reader, writer = await asyncio.open_connection(sock=there)
+        async with LentBroker(reader, writer) as borrowed:
+            deliveries = borrowed.subscribe(work, 2)
+            await deliveries.__aenter__()
+            first, _ = await take(deliveries, 2)
+            await first.ack()
+            await depth_becomes(owned, work, 0)
+            writer.transport.abort()
+            await asyncio.wait_for(owner, PROMPT)
+            await asyncio.wait_for(borrowed.gone.wait(), PROMPT)
+            assert [delivery async for delivery in deliveries] == []
+            with pytest.raises(BrokerUnavailable):
+                await borrowed.publish(work, b"y", "late")
+        assert await owned.depth(work) == 2
+        async with owned.subscribe(work, 2) as others:
+            assert [(one.message_id, one.redelivered) for one in await take(others, 2)] == [("1", True), ("2", True)]
+
+
 async def test_the_embedded_broker_says_that_it_forgets() -> None:
     assert InProcessBroker.survives_restart is False
+    assert LentBroker.survives_restart is False
     assert RabbitBroker.survives_restart is True
 
 
