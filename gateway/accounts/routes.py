@@ -13,7 +13,7 @@ from gateway.accounts.members import add_member, change_role, find_member, membe
 from gateway.accounts.tokens import USER_ID
 from gateway.audit.record import record
 from gateway.collections import ORGANISATIONS
-from gateway.idempotency.run_once import IdempotencyKey, hash_content, run_once
+from gateway.idempotency.once import OnceDep
 from gateway.parts import PartsDep
 from gateway.problem import not_found
 from shared.address import Malformed, parse_address
@@ -85,7 +85,7 @@ async def list_members(parts: PartsDep, caller: Annotated[Caller, Depends(need_s
 
 
 @router.post("/api/v1/members", status_code=201, response_model=Member)
-async def create_member(new: NewMember, parts: PartsDep, caller: Admin, key: IdempotencyKey) -> Response:
+async def create_member(new: NewMember, parts: PartsDep, caller: Admin, once: OnceDep) -> Response:
     """Write a member down before the first sign-in, or let a removed one in again."""
 
     async def produce(_: str) -> Response:
@@ -94,8 +94,7 @@ async def create_member(new: NewMember, parts: PartsDep, caller: Admin, key: Ide
         await record(parts, caller, "member.added", new.userId, {"role": new.role})
         return Response(_show(member).model_dump_json(), 201, media_type="application/json")
 
-    content = hash_content("POST /api/v1/members", new.model_dump_json().encode())
-    return await run_once(parts, caller, key, content, produce)
+    return await once(produce, new)
 
 
 @router.patch("/api/v1/members/{user_id}")

@@ -15,7 +15,7 @@ from gateway.api_keys.keys import key_document, make_key
 from gateway.audit.record import record
 from gateway.collections import API_KEYS
 from gateway.cursor import DEFAULT_LIMIT, Cursor, Limit, read_page
-from gateway.idempotency.run_once import IdempotencyKey, hash_content, run_once
+from gateway.idempotency.once import OnceDep
 from gateway.parts import Parts, PartsDep
 from gateway.problem import Problem, not_found
 from shared.documents import Change, Document
@@ -94,7 +94,7 @@ async def create_key(
     new: NewKey,
     parts: PartsDep,
     caller: Annotated[Caller, Depends(need_scope("keys:write"))],
-    idempotency: IdempotencyKey,
+    once: OnceDep,
 ) -> Response:
     """Make a key. Its secret is in this answer and nowhere else."""
     wanted = set(new.scopes)
@@ -108,8 +108,7 @@ async def create_key(
         location = {"Location": f"/api/v1/api-keys/{made.id}"}
         return Response(made.model_dump_json(), 201, location, media_type="application/json")
 
-    content = hash_content("POST /api/v1/api-keys", new.model_dump_json().encode())
-    return await run_once(parts, caller, idempotency, content, produce)
+    return await once(produce, new)
 
 
 @router.delete("/api/v1/api-keys/{key_id}", status_code=204)

@@ -13,7 +13,7 @@ from gateway.billing.desk import Desk
 from gateway.billing.packs import Pack
 from gateway.billing.sell import customer_of, open_portal, sell
 from gateway.collections import AUTO_RECHARGES
-from gateway.idempotency.run_once import IdempotencyKey, hash_content, run_once
+from gateway.idempotency.once import OnceDep
 from gateway.parts import PartsDep
 from gateway.problem import Problem
 from shared.documents import Change, Document
@@ -108,9 +108,7 @@ async def list_packs(desk: OpenDesk) -> PackList:
 
 
 @router.post("/api/v1/billing/checkout", status_code=201, response_model=Checkout)
-async def create_checkout(
-    body: NewCheckout, caller: Buyer, desk: OpenDesk, parts: PartsDep, key: IdempotencyKey
-) -> Response:
+async def create_checkout(body: NewCheckout, caller: Buyer, desk: OpenDesk, parts: PartsDep, once: OnceDep) -> Response:
     """A page of Stripe's where a pack or plan is paid. Credits come when Stripe says that it was."""
     pack = _find_pack(desk, body.pack)
     if pack.interval and body.quantity != 1:
@@ -122,19 +120,18 @@ async def create_checkout(
         made = Checkout(sessionId=session["id"], url=session["url"])
         return Response(made.model_dump_json(), 201, media_type="application/json")
 
-    request_hash = hash_content("POST /api/v1/billing/checkout", body.model_dump_json().encode())
-    return await run_once(parts, caller, key, request_hash, produce)
+    return await once(produce, body)
 
 
 @router.post("/api/v1/billing/portal", status_code=201, response_model=Portal)
-async def create_portal(caller: Buyer, desk: OpenDesk, parts: PartsDep, key: IdempotencyKey) -> Response:
+async def create_portal(caller: Buyer, desk: OpenDesk, parts: PartsDep, once: OnceDep) -> Response:
     """A page of Stripe's for cards, invoices and plans. 409 before the first purchase."""
 
     async def produce(id_: str) -> Response:
         session = await open_portal(parts, desk, caller.org_id, id_)
         return Response(Portal(url=session["url"]).model_dump_json(), 201, media_type="application/json")
 
-    return await run_once(parts, caller, key, hash_content("POST /api/v1/billing/portal"), produce)
+    return await once(produce)
 
 
 @router.get("/api/v1/billing/auto-recharge", dependencies=[Depends(_desk)])

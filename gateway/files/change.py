@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway.batches.state import PAUSE, RESUME, TAKE_IN, FileStatus, Move, shown
@@ -22,6 +23,7 @@ from gateway.uploads.submit import drop_plan, in_flight, malformed_rows, planned
 from gateway.validate.submit import hold_once
 from shared.documents import Change, Document
 
+Step = Callable[[Parts, Document], Awaitable[Document]]
 CANCEL_WITHIN = 2.0  # seconds the caller waits to see the file cancelled; it goes on without them
 
 

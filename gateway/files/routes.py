@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
 
 from gateway.audit.record import record
 from gateway.batches.state import FileStatus
@@ -16,9 +17,10 @@ from gateway.files import change
 from gateway.files.emails import Filter, read_emails, read_place, write_place
 from gateway.files.find import ReadableFile, Reader, WritableFile, Writer
 from gateway.files.present import present_file, present_stats
-from gateway.parts import PartsDep
+from gateway.idempotency.once import Once, OnceDep
+from gateway.parts import Parts, PartsDep
 from gateway.problem import Problem
-from shared.documents import In, Missing, Ne
+from shared.documents import Document, In, Missing, Ne
 
 router = APIRouter(prefix="/api/v1/files", tags=["files"])
 
@@ -71,28 +73,35 @@ async def list_emails(
     return {"items": items, "nextCursor": None if following is None else write_place(following, file["_id"])}
 
 
-@router.post("/{file_id}/pause", status_code=202)
-async def pause_file(file: WritableFile, parts: PartsDep) -> dict[str, Any]:
+@router.post("/{file_id}/pause", status_code=202, response_model=dict[str, Any])
+async def pause_file(file: WritableFile, parts: PartsDep, once: OnceDep) -> Response:
     """Send nothing new; what is under way is finished. Repeatable; 409 for a file that has ended."""
-    return present_file(await change.pause(parts, file), time.time())
+    return await _changed(change.pause, file, parts, once)
 
 
-@router.post("/{file_id}/resume", status_code=202)
-async def resume_file(file: WritableFile, parts: PartsDep) -> dict[str, Any]:
+@router.post("/{file_id}/resume", status_code=202, response_model=dict[str, Any])
+async def resume_file(file: WritableFile, parts: PartsDep, once: OnceDep) -> Response:
     """Go on with a paused file. Repeatable; 409 for a file that has ended."""
-    return present_file(await change.resume(parts, file), time.time())
+    return await _changed(change.resume, file, parts, once)
 
 
-@router.post("/{file_id}/cancel", status_code=202)
-async def cancel_file(file: WritableFile, parts: PartsDep) -> dict[str, Any]:
+@router.post("/{file_id}/cancel", status_code=202, response_model=dict[str, Any])
+async def cancel_file(file: WritableFile, parts: PartsDep, once: OnceDep) -> Response:
     """Keep what is finished, release the other credits. Repeatable; 409 for a file that has ended otherwise."""
-    return present_file(await change.cancel(parts, file), time.time())
+    return await _changed(change.cancel, file, parts, once)
 
 
-@router.post("/{file_id}/start", status_code=202)
-async def start_file(file: WritableFile, parts: PartsDep) -> dict[str, Any]:
+@router.post("/{file_id}/start", status_code=202, response_model=dict[str, Any])
+async def start_file(file: WritableFile, parts: PartsDep, once: OnceDep) -> Response:
     """Verify a file that was uploaded with `start=false`. Repeatable; 402 leaves it `ready`."""
-    return present_file(await change.start(parts, file), time.time())
+    return await _changed(change.start, file, parts, once)
+
+
+async def _changed(step: change.Step, file: Document, parts: Parts, once: Once) -> Response:
+    async def produce(_: str) -> Response:
+        return JSONResponse(present_file(await step(parts, file), time.time()), 202)
+
+    return await once(produce)
 
 
 @router.delete("/{file_id}", status_code=204)

@@ -13,8 +13,9 @@ A Problem or answer of 4xx says that nothing happened and frees the key. What en
 away, a cancelled request) gives up the lease, so that a retry runs at once with the same resource id. A process that
 was stopped for longer than LEASE and goes on may run beside its successor; both make the same resource.
 
-The key is stored hashed and the answer sealed with a secret derived from the key, which only the caller has: an answer
-may hold what is stored nowhere else in the clear (a new API key, an address).
+The key is stored hashed. The answer may hold what is stored nowhere else in the clear (a new API key, an address), so
+it is sealed with a secret made of the caller's key and DATA_DIR/answers.key: neither the document store alone nor both
+without the caller's key give it away, and a key that can be guessed ("1") is not the only lock.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Depends, Header, Request, Response
+from cryptography.exceptions import InvalidTag
+from fastapi import Depends, Header, Response
 
 from gateway.accounts.caller import Caller
 from gateway.collections import IDEMPOTENCY_KEYS
 from gateway.idempotency.seal import seal, unseal
+from gateway.key_file import key_file
 from gateway.parts import Parts
 from gateway.problem import Problem
 from shared.documents import Change, Document, Documents, Where
@@ -43,6 +46,7 @@ log = get_log("gateway.idempotency")
 KEPT = 24 * 3600.0  # seconds an answer is replayed
 LEASE = 15.0  # seconds without renewal after which a running record is taken for a crashed one
 MAX_KEY = 255  # characters
+KEY_FILE = "answers.key"
 KEPT_HEADERS = ("content-type", "location")
 _ALL = ("requestHash", "resourceId", "state", "runner", "leaseUntil", "createdAt", "answer")
 
@@ -69,16 +73,11 @@ def _read_key(
 
 
 IdempotencyKey = Annotated[str | None, Depends(_read_key)]
-"""What a POST route takes: `key: IdempotencyKey`; None where the header is absent. Malformed ones answer 400."""
-
-
-def hash_request(request: Request, *content: bytes) -> str:
-    """What makes two requests the same: method, path, query and `content` (the body, or digests of its parts)."""
-    return hash_content(f"{request.method} {request.url.path}", request.url.query.encode(), *content)
+"""None where the header is absent. Malformed ones answer 400. Routes take it by way of `OnceDep` (once.py)."""
 
 
 def hash_content(call: str, *content: bytes) -> str:
-    """As `hash_request`, where the route knows its `call` ("POST /api/v1/...") and what of the request matters."""
+    """What makes two requests the same: the `call` ("POST /api/v1/..."), its query and body, or digests of them."""
     digest = hashlib.sha256()
     for part in (call.encode(), *content):
         digest.update(len(part).to_bytes(8, "big"))
@@ -99,11 +98,13 @@ async def run_once(
     """
     if key is None:
         return await produce(secrets.token_hex(16))
-    record_id = f"{caller.org_id}:{hashlib.sha256(key.encode()).hexdigest()}"
     documents = parts.documents
+    mode = "test:" if caller.test else ""
+    record_id = f"{caller.org_id}:{mode}{hashlib.sha256(key.encode()).hexdigest()}"
+    secret = key + (await key_file(parts.settings, KEY_FILE)).hex()
     record = await _take(documents, record_id, caller.org_id, request_hash, clock)
     if record["state"] == "done":
-        return _replay(record, key)
+        return _replay(record, secret)
     mine = {"state": "running", "runner": record["runner"]}
     try:
         async with _lease_renewed(documents, record_id, mine, clock):
@@ -115,7 +116,7 @@ async def run_once(
     if answer.status_code >= 400:
         await _let_go(documents, record_id, mine, free=answer.status_code < 500)
     else:
-        await _store(documents, record, key, answer)
+        await _store(documents, record, secret, answer)
     return answer
 
 
@@ -188,12 +189,12 @@ async def _let_go(documents: Documents, record_id: str, mine: Where, *, free: bo
         log.warning("idempotency_lease_kept")  # it runs out by itself
 
 
-async def _store(documents: Documents, record: Document, key: str, answer: Response) -> None:
+async def _store(documents: Documents, record: Document, secret: str, answer: Response) -> None:
     """A run that lost its lease may store too: both runs made the same resource."""
     stored = {
         "status": answer.status_code,
         "headers": {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers},
-        "body": seal(bytes(answer.body), key, record["_id"]),
+        "body": seal(bytes(answer.body), secret, record["_id"]),
     }
     await documents.update(
         IDEMPOTENCY_KEYS,
@@ -203,7 +204,12 @@ async def _store(documents: Documents, record: Document, key: str, answer: Respo
     )
 
 
-def _replay(record: Document, key: str) -> Response:
+def _replay(record: Document, secret: str) -> Response:
     answer = record["answer"]
     headers = {**answer["headers"], "Idempotent-Replayed": "true"}
-    return Response(unseal(answer["body"], key, record["_id"]), answer["status"], headers)
+    try:
+        body = unseal(answer["body"], secret, record["_id"])
+    except InvalidTag as error:  # DATA_DIR is another one than when the answer was stored
+        detail = "This was carried out before; its answer cannot be read any more."
+        raise Problem(409, "idempotency_answer_lost", detail) from error
+    return Response(body, answer["status"], headers)

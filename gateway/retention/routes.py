@@ -14,7 +14,7 @@ from gateway.accounts.routes import Organisation, show_organisation
 from gateway.audit.record import record
 from gateway.collections import ERASURES, ORGANISATIONS, SUPPRESSED
 from gateway.cursor import DEFAULT_LIMIT, Cursor, Limit, read_page
-from gateway.idempotency.run_once import IdempotencyKey, hash_content, run_once
+from gateway.idempotency.once import OnceDep
 from gateway.parts import PartsDep
 from gateway.problem import Problem, not_found
 from gateway.retention.erase_address import carry_out, new_erasure
@@ -111,7 +111,7 @@ async def list_suppressions(
 
 
 @router.post("/suppressions", status_code=201, response_model=Suppression)
-async def add_suppression(body: OneAddress, parts: PartsDep, caller: Keeper, key: IdempotencyKey) -> Response:
+async def add_suppression(body: OneAddress, parts: PartsDep, caller: Keeper, once: OnceDep) -> Response:
     """Never ask about this address again: its result is `unknown`, `suppressed`, free of charge. Repeatable."""
     address = body.address()
 
@@ -124,7 +124,7 @@ async def add_suppression(body: OneAddress, parts: PartsDep, caller: Keeper, key
         shown = Suppression(**_show_suppression(found))
         return Response(shown.model_dump_json(), 201, media_type="application/json")
 
-    return await run_once(parts, caller, key, hash_content("POST suppressions", address.key.encode()), produce)
+    return await once(produce, address.key.encode())
 
 
 @router.delete("/suppressions/{suppression_id}", status_code=204)
@@ -138,7 +138,7 @@ async def remove_suppression(
 
 
 @router.post("/erasures", status_code=202, response_model=Erasure)
-async def erase_address(body: OneAddress, parts: PartsDep, caller: Keeper, key: IdempotencyKey) -> Response:
+async def erase_address(body: OneAddress, parts: PartsDep, caller: Keeper, once: OnceDep) -> Response:
     """Erase one address from every list, result and cache of the organisation, and never ask about it again."""
     address = body.address()
 
@@ -151,7 +151,7 @@ async def erase_address(body: OneAddress, parts: PartsDep, caller: Keeper, key: 
         location = {"Location": f"/api/v1/erasures/{shown.id}"}
         return Response(shown.model_dump_json(), 202, location, media_type="application/json")
 
-    return await run_once(parts, caller, key, hash_content("POST erasures", address.key.encode()), produce)
+    return await once(produce, address.key.encode())
 
 
 @router.get("/erasures/{erasure_id}", response_model=Erasure)

@@ -6,53 +6,27 @@ cannot tell who is on the list. It must be kept with backups; with another key t
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
-import os
-import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.collections import SUPPRESSED
+from gateway.key_file import key_file
 from shared.address import Address, parse_address
-from shared.errors import SettingsError
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.parts import Parts
 
 KEY_FILE = "suppression.key"
-_KEY_BYTES = 32
 
 IsSuppressed = Callable[[str], bool]
 
 
-def _key_of(folder: Path) -> bytes:
-    """Read the key, or make it where there is none. Blocking."""
-    path = folder / KEY_FILE
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{KEY_FILE}.{secrets.token_hex(8)}"
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(secrets.token_bytes(_KEY_BYTES))
-            out.flush()
-            os.fsync(out.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(part, path)  # of several processes the first wins, and its key is everybody's
-        part.unlink()
-    key = path.read_bytes()
-    if len(key) != _KEY_BYTES:
-        raise SettingsError("MAILVET_DATA_DIR", f"{path} is damaged; restore it from a backup")
-    return key
-
-
 async def suppression_key(settings: Settings) -> bytes:
     """Raises SettingsError for a damaged one."""
-    return await asyncio.to_thread(_key_of, settings.data_dir)
+    return await key_file(settings, KEY_FILE)
 
 
 def hash_of(key: bytes, org_id: str, address: Address) -> str:

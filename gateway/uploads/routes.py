@@ -11,7 +11,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.accounts.caller import Caller, need_scope
-from gateway.idempotency.run_once import IdempotencyKey, hash_request, run_once
+from gateway.idempotency.once import OnceDep
 from gateway.parts import PartsDep
 from gateway.uploads.call_analyser import disk_full
 from gateway.uploads.folder import erase_folders, receiving
@@ -51,7 +51,7 @@ async def upload_file(
     request: Request,
     parts: PartsDep,
     caller: Annotated[Caller, Depends(need_scope("files:write"))],
-    key: IdempotencyKey,
+    once: OnceDep,
     *,
     start: bool = True,
 ) -> Response:
@@ -71,8 +71,7 @@ async def upload_file(
                     location = {"Location": f"/api/v1/files/{file_id}"}
                     return Response(answer, 202, location, media_type="application/json")
 
-                request_hash = hash_request(request, received.digest, fields)
-                return await run_once(parts, caller, key, request_hash, produce)
+                return await once(produce, received.digest, fields)
             finally:
                 await asyncio.to_thread(erase_folders, parts.settings, spool_id)
     except OSError as error:

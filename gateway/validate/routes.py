@@ -14,7 +14,7 @@ from gateway.batches.state import TERMINAL_FILE, FileStatus, shown
 from gateway.collections import BATCHES, FILES
 from gateway.files.find import Reader, find_file
 from gateway.files.present import eta_seconds, total_results
-from gateway.idempotency.run_once import IdempotencyKey, hash_content, run_once
+from gateway.idempotency.once import OnceDep
 from gateway.parts import Parts, PartsDep
 from gateway.problem import Problem, not_found
 from gateway.results.verdicts import malformed_result, undecided_result
@@ -58,7 +58,7 @@ def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 # --- lists ---
 @router.post("/validate-batch", status_code=202)
-async def validate_batch(body: NewBatch, caller: Spender, parts: PartsDep, key: IdempotencyKey) -> Response:
+async def validate_batch(body: NewBatch, caller: Spender, parts: PartsDep, once: OnceDep) -> Response:
     """Up to 10,000 addresses. Every string is a row: equal addresses get one result, malformed ones a free one."""
     callback_url = body.callback_url
     if callback_url is not None:
@@ -81,8 +81,7 @@ async def validate_batch(body: NewBatch, caller: Spender, parts: PartsDep, key: 
         }
         return _json(accepted, 202, {"Location": f"/api/v1/validate-batch/{file['_id']}"})
 
-    request_hash = hash_content("POST /api/v1/validate-batch", body.model_dump_json().encode())
-    return await run_once(parts, caller, key, request_hash, produce)
+    return await once(produce, body)
 
 
 @router.get("/validate-batch/{batch_id}")
@@ -121,14 +120,13 @@ async def _results(parts: Parts, file_id: str) -> list[dict[str, Any]]:
 
 # --- single addresses ---
 @router.post("/validate")
-async def validate(body: NewSingle, caller: Spender, parts: PartsDep, key: IdempotencyKey) -> Response:
+async def validate(body: NewSingle, caller: Spender, parts: PartsDep, once: OnceDep) -> Response:
     """200 with the result. Where it needs longer: 202 with `Location`, polled free of charge."""
 
     async def produce(id_: str) -> Response:
         return await _validate(parts, caller, id_, body)
 
-    request_hash = hash_content("POST /api/v1/validate", body.model_dump_json().encode())
-    return await run_once(parts, caller, key, request_hash, produce)
+    return await once(produce, body)
 
 
 async def _validate(parts: Parts, caller: Caller, id_: str, body: NewSingle) -> Response:

@@ -14,7 +14,7 @@ from gateway.accounts.caller import Caller, need_scope
 from gateway.audit.record import record
 from gateway.collections import WEBHOOK_DELIVERIES
 from gateway.cursor import DEFAULT_LIMIT, Cursor, Limit, read_page
-from gateway.idempotency.run_once import IdempotencyKey, hash_content, run_once
+from gateway.idempotency.once import OnceDep
 from gateway.parts import Parts, PartsDep
 from gateway.problem import not_found
 from gateway.webhooks.endpoints import (
@@ -129,7 +129,7 @@ async def list_endpoints(parts: PartsDep, caller: Reader) -> Endpoints:
 
 
 @router.post("", status_code=201, response_model=NewEndpointShown)
-async def create_endpoint(new: NewEndpoint, parts: PartsDep, caller: Writer, key: IdempotencyKey) -> Response:
+async def create_endpoint(new: NewEndpoint, parts: PartsDep, caller: Writer, once: OnceDep) -> Response:
     """Be told of events by signed requests (Standard Webhooks)."""
     url = require_url(new.url, _allowed(parts), "body.url")
 
@@ -143,12 +143,11 @@ async def create_endpoint(new: NewEndpoint, parts: PartsDep, caller: Writer, key
         location = {"Location": f"/api/v1/webhooks/{endpoint['_id']}"}
         return Response(shown.model_dump_json(), 201, location, media_type="application/json")
 
-    request_hash = hash_content("POST /api/v1/webhooks", new.model_dump_json().encode())
-    return await run_once(parts, caller, key, request_hash, produce)
+    return await once(produce, new)
 
 
 @router.post("/callback-secret", status_code=201, response_model=Secret)
-async def make_callback_secret(parts: PartsDep, caller: Writer, key: IdempotencyKey) -> Response:
+async def make_callback_secret(parts: PartsDep, caller: Writer, once: OnceDep) -> Response:
     """The secret that signs deliveries to `callbackUrl`s; a new one with every call."""
 
     async def produce(_: str) -> Response:
@@ -157,7 +156,7 @@ async def make_callback_secret(parts: PartsDep, caller: Writer, key: Idempotency
         await record(parts, caller, "webhook.secret_rotated", "callback")
         return Response(Secret(secret=secret).model_dump_json(), 201, media_type="application/json")
 
-    return await run_once(parts, caller, key, hash_content("POST /api/v1/webhooks/callback-secret"), produce)
+    return await once(produce)
 
 
 @router.get("/{endpoint_id}")
@@ -188,7 +187,7 @@ async def remove_endpoint(endpoint: WritableEndpoint, parts: PartsDep, caller: W
 
 
 @router.post("/{endpoint_id}/rotate-secret", status_code=201, response_model=Secret)
-async def rotate(endpoint: WritableEndpoint, parts: PartsDep, caller: Writer, key: IdempotencyKey) -> Response:
+async def rotate(endpoint: WritableEndpoint, parts: PartsDep, caller: Writer, once: OnceDep) -> Response:
     """A new secret. For 24 hours every delivery carries both signatures."""
 
     async def produce(_: str) -> Response:
@@ -196,11 +195,11 @@ async def rotate(endpoint: WritableEndpoint, parts: PartsDep, caller: Writer, ke
         await record(parts, caller, "webhook.secret_rotated", endpoint["_id"])
         return Response(Secret(secret=secret).model_dump_json(), 201, media_type="application/json")
 
-    return await run_once(parts, caller, key, hash_content("POST rotate-secret", endpoint["_id"].encode()), produce)
+    return await once(produce)
 
 
 @router.post("/{endpoint_id}/test", status_code=202, response_model=Delivery)
-async def send_test(endpoint: WritableEndpoint, parts: PartsDep, key: IdempotencyKey, caller: Writer) -> Response:
+async def send_test(endpoint: WritableEndpoint, parts: PartsDep, once: OnceDep) -> Response:
     """Send an event of type `webhook.test`, like any other; the delivery log says what came of it."""
 
     async def produce(id_: str) -> Response:
@@ -210,7 +209,7 @@ async def send_test(endpoint: WritableEndpoint, parts: PartsDep, key: Idempotenc
         await parts.documents.insert(WEBHOOK_DELIVERIES, delivery)
         return Response(_show_delivery(delivery).model_dump_json(), 202, media_type="application/json")
 
-    return await run_once(parts, caller, key, hash_content("POST test", endpoint["_id"].encode()), produce)
+    return await once(produce)
 
 
 @router.get("/{endpoint_id}/deliveries", response_model=Deliveries)
@@ -224,21 +223,26 @@ async def list_deliveries(
     )
 
 
-@router.post("/{endpoint_id}/deliveries/{delivery_id}/replay", status_code=202)
+@router.post("/{endpoint_id}/deliveries/{delivery_id}/replay", status_code=202, response_model=Delivery)
 async def replay(
     endpoint: WritableEndpoint,
     delivery_id: Annotated[str, Path(max_length=200)],
     parts: PartsDep,
     caller: Writer,
-) -> Delivery:
+    once: OnceDep,
+) -> Response:
     """Send it once more, now, with all its tries before it; the event's id stays the same."""
-    delivery = await parts.documents.get(WEBHOOK_DELIVERIES, delivery_id)
-    if delivery is None or delivery["endpointId"] != endpoint["_id"]:
+    found = await parts.documents.get(WEBHOOK_DELIVERIES, delivery_id)
+    if found is None or found["endpointId"] != endpoint["_id"]:
         raise not_found("delivery")
-    again = Change(set={"state": "pending", "tries": 0, "dueAt": time.time(), "claim": secrets.token_hex(8)})
-    delivery = await parts.documents.update(WEBHOOK_DELIVERIES, delivery_id, again) or delivery
-    await record(parts, caller, "webhook.replayed", delivery_id)
-    return _show_delivery(delivery)
+
+    async def produce(_: str) -> Response:
+        again = Change(set={"state": "pending", "tries": 0, "dueAt": time.time(), "claim": secrets.token_hex(8)})
+        delivery = await parts.documents.update(WEBHOOK_DELIVERIES, delivery_id, again) or found
+        await record(parts, caller, "webhook.replayed", delivery_id)
+        return Response(_show_delivery(delivery).model_dump_json(), 202, media_type="application/json")
+
+    return await once(produce)
 
 
 def _allowed(parts: Parts) -> Any:

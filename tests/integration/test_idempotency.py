@@ -30,6 +30,10 @@ from tests.servers import MongoServer
 ANN = Caller("org_one", "key:a", frozenset({"*"}))
 
 
+def parts_of(documents: Documents, folder: Path) -> Parts:
+    return cast("Parts", SimpleNamespace(documents=documents, settings=SimpleNamespace(data_dir=folder)))
+
+
 @pytest.fixture(params=["sqlite", pytest.param("mongodb", marks=pytest.mark.mongodb)])
 def server(request: pytest.FixtureRequest) -> MongoServer | None:
     return request.getfixturevalue("mongo") if request.param == "mongodb" else None
@@ -45,8 +49,10 @@ async def documents(server: MongoServer | None, tmp_path: Path) -> AsyncIterator
             yield documents
 
 
-async def test_on_either_store_a_key_has_one_effect_then_replays_and_is_new_after_a_day(documents: Documents) -> None:
-    parts = cast("Parts", SimpleNamespace(documents=documents))
+async def test_on_either_store_a_key_has_one_effect_then_replays_and_is_new_after_a_day(
+    documents: Documents, tmp_path: Path
+) -> None:
+    parts = parts_of(documents, tmp_path)
     made: list[str] = []
     now = itertools.repeat(1_000_000.0)
 
@@ -95,7 +101,8 @@ async def main(path):
             await documents.insert(FILES, {"_id": resource_id, "orgId": "org_one"})
             os.kill(os.getpid(), signal.SIGKILL)
         caller = Caller("org_one", "key:a", frozenset({"*"}))
-        await run_once(SimpleNamespace(documents=documents), caller, "key", hash_content("POST /x"), make)
+        parts = SimpleNamespace(documents=documents, settings=SimpleNamespace(data_dir=Path(path).parent))
+        await run_once(parts, caller, "key", hash_content("POST /x"), make)
 
 asyncio.run(main(sys.argv[1]))
 """
@@ -108,7 +115,7 @@ async def test_a_retry_after_a_killed_gateway_finds_the_file_that_it_made(tmp_pa
     )
     assert await process.wait() == -signal.SIGKILL
     async with SqliteDocuments(path, ALL) as documents:
-        parts = cast("Parts", SimpleNamespace(documents=documents))
+        parts = parts_of(documents, tmp_path)
         record = await anext(documents.scan(IDEMPOTENCY_KEYS, {}))
         assert record["state"] == "running"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from cryptography.exceptions import InvalidTag
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 
 from gateway.accounts.caller import Caller
@@ -19,11 +20,11 @@ from gateway.collections import IDEMPOTENCY_KEYS
 from gateway.idempotency.purge import purge, purging
 from gateway.idempotency.run_once import (
     KEPT,
+    KEY_FILE,
     LEASE,
     MAX_KEY,
     IdempotencyKey,
     hash_content,
-    hash_request,
     run_once,
 )
 from gateway.idempotency.seal import seal, unseal
@@ -41,8 +42,9 @@ BOB = Caller("org_two", "key:b", frozenset({"*"}))
 class House:
     """Files that were made, by resource id: what `produce` does, repeatably."""
 
-    def __init__(self, documents: Documents) -> None:
+    def __init__(self, documents: Documents, folder: Path) -> None:
         self.documents = documents
+        self.settings = SimpleNamespace(data_dir=folder)
         self.now = 1_000_000.0
         self.runs: list[str] = []
         self.files: set[str] = set()
@@ -61,7 +63,7 @@ class House:
         produce: Any = None,
         documents: Any = None,
     ) -> Response:
-        parts = cast("Parts", SimpleNamespace(documents=documents or self.documents))
+        parts = cast("Parts", SimpleNamespace(documents=documents or self.documents, settings=self.settings))
         return await run_once(
             parts, caller, key, hash_content("POST /x", body.encode()), produce or self.make, clock=self.clock
         )
@@ -73,11 +75,11 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with SqliteDocuments(tmp_path / "documents.db", (IDEMPOTENCY_KEYS,)) as documents:
-        yield House(documents)
+        yield House(documents, tmp_path / "data")
 
 
 def bytes_in(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.iterdir())
+    return b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
 
 
 def id_in(answer: Response) -> str:
@@ -109,6 +111,19 @@ async def test_the_same_key_with_another_body_is_refused(house: House) -> None:
 
 async def test_a_key_belongs_to_its_organisation(house: House) -> None:
     assert id_in(await house.post()) != id_in(await house.post(body="other", caller=BOB))
+
+
+async def test_a_test_key_and_a_live_key_do_not_share_idempotency_keys(house: House) -> None:
+    assert id_in(await house.post()) != id_in(await house.post(caller=replace(ANN, test=True)))
+
+
+async def test_an_answer_is_lost_without_the_installations_own_key(house: House) -> None:
+    await house.post()
+    (house.settings.data_dir / KEY_FILE).write_bytes(b"x" * 32)
+    with pytest.raises(Problem) as lost:
+        await house.post()
+    assert (lost.value.status, lost.value.code) == (409, "idempotency_answer_lost")
+    assert len(house.runs) == 1
 
 
 async def test_a_second_request_while_the_first_runs_is_told_so(house: House) -> None:
@@ -275,8 +290,8 @@ async def test_keys_that_are_none_answer_400() -> None:
     install_problem_handlers(app)
 
     @app.post("/once")
-    async def once(request: Request, key: IdempotencyKey) -> dict[str, Any]:
-        return {"key": key, "hash": hash_request(request)}
+    async def once(key: IdempotencyKey) -> dict[str, Any]:
+        return {"key": key}
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         for key in ("", "x" * (MAX_KEY + 1), b"\xc3\xa4"):
@@ -284,5 +299,3 @@ async def test_keys_that_are_none_answer_400() -> None:
             assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_malformed")
         whole = await client.post("/once", headers={"Idempotency-Key": "x" * MAX_KEY})
         assert whole.json()["key"] == "x" * MAX_KEY
-        hashes = {(await client.post(f"/once{query}")).json()["hash"] for query in ("", "?start=false", "?start=true")}
-        assert len(hashes) == 3
