@@ -4,22 +4,29 @@ Both ask the same mail lab (a process of its own, on the other core where there 
 cap of connections for each MX. What counts is the ratio; absolute numbers depend on the machine and on the lab, which
 is written in Python too and is mostly the slower side. Rows: `naive` is aiosmtplib as its documentation shows it;
 `engine` is MailHost and below, fed with recipients; `probe` is the whole of check_batch: syntax, lists, DNS, catch-
-all, judging.
+all, judging. `C` is a client in C that does nothing else than pipeline RCPT: on the lab it shows the lab's own limit.
+The last tables are for comparing with it: mail hosts in C too, on a processor of their own. `C, our manners` ends its
+sessions after as many refusals as we do.
+
+`python -m tests.bench probe_engine [--rounds N]`: all ways take turns, N times. Rates are medians of the rounds and
+ratios are medians of the ratios within one round, with the least and the most.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
-import math
 import multiprocessing
 import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
+from statistics import median
 from typing import Any
 
 import aiosmtplib
@@ -29,6 +36,8 @@ from services.maillab.big import big_addresses, big_world
 from services.maillab.lab import Lab
 from shared.process import GC_THRESHOLDS
 from shared.settings import Settings
+from tests.bench.c_yardstick import Sink, c_client, c_sink, why_not
+from tests.bench.measure import table
 from validator.dns.resolver import Resolver
 from validator.dns.route import MailHost as Host
 from validator.egress.breaker import Breakers
@@ -39,6 +48,7 @@ from validator.evidence import Attempt
 from validator.probe import Probe
 from validator.providers import load_providers
 from validator.smtp.mail_host import FLIGHTS
+from validator.smtp.pace import FLIGHT, REJECTS, SESSION
 from validator.smtp.recipient import Recipient
 
 SLOTS = 2  # connections at once to one MX, for everybody
@@ -54,8 +64,9 @@ class Run:
     addresses: int
     seconds: float
     cpu: float
-    trips: float = math.nan
-    lab: dict[str, int] = field(default_factory=dict)
+    valid: int
+    trips: float
+    lab: dict[str, Any]  # what the mail hosts saw: connections, peak, complaints, and their cpu seconds
 
     @property
     def rate(self) -> float:
@@ -78,7 +89,8 @@ def _serve_lab(pipe: Connection, hosts: int, domains: int, rtt: float) -> None:
                 sessions = lab.log.sessions()[seen:]
                 seen += len(sessions)
                 peak = max(lab.log.peak_connections(name) for name in world.hosts)
-                pipe.send({"connections": len(sessions), "peak": peak, "complaints": len(lab.complaints())})
+                seen_now = {"connections": len(sessions), "peak": peak, "complaints": len(lab.complaints())}
+                pipe.send(seen_now | {"cpu": time.process_time()})
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
@@ -90,11 +102,24 @@ class LabProcess:
     addresses: dict[str, str]  # of hosts, by name
     pipe: Connection
 
-    def count(self) -> dict[str, int]:
-        """What the lab saw since the last call."""
+    def count(self) -> dict[str, Any]:
+        """Since the last call: `connections`; in all: `peak` at one host, `complaints` and `cpu` seconds."""
         self.pipe.send(True)
-        counted: dict[str, int] = self.pipe.recv()
+        counted: dict[str, Any] = self.pipe.recv()
         return counted
+
+
+class SinkProcess(LabProcess):
+    """The lab with its name server, but with mail hosts in C at its addresses."""
+
+    def __init__(self, lab: LabProcess, sink: Sink) -> None:
+        settings = lab.settings.model_copy(update={"smtp_port": sink.port})
+        super().__init__(settings, lab.addresses, lab.pipe)
+        self._sink = sink
+
+    def count(self) -> dict[str, Any]:
+        counted = self._sink.count()
+        return counted | {"complaints": counted["rude"]}
 
 
 @asynccontextmanager
@@ -223,57 +248,129 @@ Way = Callable[[LabProcess, list[str], int], Awaitable[int]]
 
 
 async def measure(name: str, way: Way, lab: LabProcess, emails: list[str], hosts: int) -> Run:
-    lab.count()
+    before = lab.count()
     flights = FLIGHTS._value.get()
     started, cpu = time.perf_counter(), time.process_time()
     valid = await way(lab, emails, hosts)
-    run = Run(name, len(emails), time.perf_counter() - started, time.process_time() - cpu)
-    run.lab = lab.count()
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    seen = lab.count()
     # connect, banner and EHLO come before the flights; the naive way has MAIL, RCPT and QUIT behind them
-    run.trips = 3 * run.lab["connections"] + (3 * len(emails) if way is naive else FLIGHTS._value.get() - flights)
+    trips = 3 * seen["connections"] + (3 * len(emails) if way is naive else FLIGHTS._value.get() - flights)
+    return _checked(Run(name, len(emails), seconds, cpu, valid, trips, _since(before, seen)), emails)
+
+
+async def measure_c(name: str, refusals: int, lab: LabProcess, emails: list[str], hosts: int) -> Run:
+    by_address: dict[str, list[str]] = defaultdict(list)
+    for email in emails:
+        by_address[lab.addresses[_mx_of(email, hosts)]].append(email)
+    before = lab.count()
+    told = await c_client(
+        by_address, port=lab.settings.smtp_port, slots=SLOTS, flight=FLIGHT, recipients=SESSION, refusals=refusals
+    )
+    seen = lab.count()
+    trips = 3 * seen["connections"] + told["flights"]
+    run = Run(name, len(emails), told["seconds"], told["cpu"], told["valid"], trips, _since(before, seen))
+    return _checked(run, emails)
+
+
+def _since(before: dict[str, Any], seen: dict[str, Any]) -> dict[str, Any]:
+    return seen | {"cpu": seen["cpu"] - before["cpu"]}
+
+
+def _checked(run: Run, emails: list[str]) -> Run:
     expected = sum(email.startswith("user") for email in emails)
-    if valid != expected:
-        raise RuntimeError(f"{name}: {valid} of {expected} found valid")
+    if run.valid != expected:
+        raise RuntimeError(f"{run.name}: {run.valid} of {expected} found valid")
     if run.lab["peak"] > SLOTS:
-        raise RuntimeError(f"{name}: {run.lab['peak']} connections at once to one MX")
+        raise RuntimeError(f"{run.name}: {run.lab['peak']} connections at once to one MX")
     return run
 
 
-def table(title: str, runs: list[Run]) -> str:
-    columns = ("addr/s", "x naive", "CPU us/addr", "conn/addr", "trips/addr", "peak/MX")
-    lines = [title, f"{'':18}" + "".join(f"{column:>13}" for column in columns)]
-    lines += [
-        f"{run.name:18}{run.rate:>13,.0f}{run.rate / runs[0].rate:>13.1f}{run.cpu / run.addresses * 1e6:>13.1f}"
-        f"{run.lab['connections'] / run.addresses:>13.3f}{run.trips / run.addresses:>13.3f}{run.lab['peak']:>13}"
-        for run in runs
-    ]
-    return "\n".join(lines)
+Turn = Callable[[], Awaitable[Run]]
 
 
-async def compare(*, rtt: float, hosts: int, few: int, many: int, bad: float) -> str:
+async def take_turns(turns: list[Turn], rounds: int) -> list[list[Run]]:
+    """The runs of each, in the order of `turns`."""
+    return [list(runs) for runs in zip(*[[await turn() for turn in turns] for _ in range(rounds)], strict=True)]
+
+
+def shown(title: str, all_runs: list[list[Run]], against: str) -> str:
+    """`against`: what the ratios are to, and the first of the runs."""
+    columns = (
+        "", "addr/s", f"x {against}", "from, to", "CPU us/addr", "hosts us/addr", "conn/addr", "trips/addr", "peak/MX",
+    )  # fmt: skip
+    rows: list[list[object]] = []
+    for runs in all_runs:
+        ratios = [run.rate / first.rate for run, first in zip(runs, all_runs[0], strict=True)]
+        each = [
+            [run.cpu * 1e6, run.lab["cpu"] * 1e6, run.lab["connections"], run.trips] for run in runs
+        ]  # fmt: skip
+        rows.append(
+            [
+                runs[0].name, median(run.rate for run in runs), median(ratios),
+                f"{min(ratios):.3g} to {max(ratios):.3g}",
+                *[median(values) / runs[0].addresses for values in zip(*each, strict=True)],
+                max(run.lab["peak"] for run in runs),
+            ]
+        )  # fmt: skip
+    return table(title, columns, rows)
+
+
+async def compare(*, rtt: float, hosts: int, few: int, many: int, bad: float, rounds: int, has_c: bool) -> str:
     """`few` addresses for the slow way, `many` for ours; `bad`: share of mailboxes that do not exist."""
+    some, emails = (list(big_addresses(count, domains=hosts, bad=bad)) for count in (few, many))
     async with lab_process(hosts, hosts, rtt) as lab:
-        emails = list(big_addresses(many, domains=hosts, bad=bad))
-        runs = [
-            await measure("naive aiosmtplib", naive, lab, list(big_addresses(few, domains=hosts, bad=bad)), hosts),
-            await measure("engine", engine, lab, emails, hosts),
-            await measure("probe", whole_probe, lab, emails, hosts),
+        turns: list[Turn] = [
+            partial(measure, "naive aiosmtplib", naive, lab, some, hosts),
+            partial(measure, "engine", engine, lab, emails, hosts),
+            partial(measure, "probe", whole_probe, lab, emails, hosts),
         ]
-    title = f"{rtt * 1000:.0f} ms round trip, {hosts} MX, {SLOTS} connections each, {bad:.0%} unknown mailboxes"
-    return table(title, runs)
+        if has_c:
+            turns.append(partial(measure_c, "C, our manners", REJECTS, lab, emails, hosts))
+        runs = await take_turns(turns, rounds)
+    return shown(f"{rtt * 1000:.0f} ms round trip, {_setting(hosts, bad)}", runs, "naive")
 
 
-async def main() -> None:
-    """Print one table for each round trip time and share of unknown mailboxes."""
+async def compare_with_c(*, hosts: int, many: int, bad: float, rounds: int) -> str:
+    """All ask mail hosts in C."""
+    emails = list(big_addresses(many, domains=hosts, bad=bad))
+    async with lab_process(hosts, hosts, 0.0) as lab:
+        with c_sink(lab.addresses.values()) as sink:
+            fast = SinkProcess(lab, sink)
+            turns: list[Turn] = [
+                partial(measure_c, "C", 0, fast, emails, hosts),
+                partial(measure_c, "C, our manners", REJECTS, fast, emails, hosts),
+                partial(measure, "engine", engine, fast, emails, hosts),
+                partial(measure, "probe", whole_probe, fast, emails, hosts),
+            ]
+            runs = await take_turns(turns, rounds)
+    return shown(f"Mail hosts in C, 0 ms, {_setting(hosts, bad)}", runs, "C")
+
+
+def _setting(hosts: int, bad: float) -> str:
+    return f"{hosts} MX, {SLOTS} connections each, {bad:.0%} unknown mailboxes"
+
+
+async def main(arguments: list[str] | None = None) -> None:
+    """Print one table for each round trip time and share of unknown mailboxes, on the lab and on mail hosts in C."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench probe_engine")
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args(arguments or []).rounds
     gc.set_threshold(*GC_THRESHOLDS)  # as every process of ours
+    reason = why_not()
     cases: list[dict[str, Any]] = [
-        {"rtt": 0.0, "hosts": 100, "few": 4_000, "many": 100_000, "bad": 0.05},
-        {"rtt": 0.0, "hosts": 100, "few": 4_000, "many": 100_000, "bad": 0.2},
+        {"rtt": 0.0, "hosts": 100, "few": 4_000, "many": 50_000, "bad": 0.05},
+        {"rtt": 0.0, "hosts": 100, "few": 4_000, "many": 50_000, "bad": 0.2},
         {"rtt": 0.05, "hosts": 100, "few": 1_500, "many": 60_000, "bad": 0.05},
         {"rtt": 0.05, "hosts": 100, "few": 1_500, "many": 60_000, "bad": 0.2},
     ]
     for case in cases:
-        print(await compare(**case), end="\n\n")
+        print(await compare(**case, rounds=rounds, has_c=reason is None))
+    if reason is not None:
+        print(f"no comparison with C: {reason}\n")
+        return
+    for bad in (0.05, 0.2):
+        print(await compare_with_c(hosts=100, many=100_000, bad=bad, rounds=rounds))
 
 
 if __name__ == "__main__":
