@@ -1,10 +1,12 @@
 """Other people's verifiers and ours, asking the same lab in the same run.
 
-`python -m tests.bench peers [--few N] [--many N] [--rtt MS]`, as root on Linux. The peers resolve through
+`python -m tests.bench peers [--few N] [--many N] [--rtt MS] [--rounds N]`, as root on Linux. The peers resolve through
 /etc/resolv.conf and connect to port 25, so everything runs in a network and mount namespace of its own where the lab is
 the only name server and owns port 25; nothing of the machine is touched and nothing leaves it. They are fetched by name
-into a temporary folder from the package registries that pip and npm are set up for, and are never part of the project;
-one that cannot be had is a line in the table. Each asks as its documentation shows, 50 addresses at once.
+into a temporary folder from the package registries that pip and npm are set up for, those in Go and Rust are built into
+`.tools/bench` (the first time that takes minutes), and none is ever part of the project; one that cannot be had is a line
+in the table. Each asks as its documentation shows, 50 addresses at once, in turn with the others; rates are medians of
+the rounds. The last column is how busy the lab was, which has one processor: near 100% it is the lab that was measured.
 """
 
 from __future__ import annotations
@@ -19,20 +21,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import uvloop
 
 from services.maillab.big import big_addresses, big_world
 from shared.process import GC_THRESHOLDS
-from tests.bench.measure import LabInfo, lab_of, table
+from tests.bench.compiled import PEERS, NotBuiltError
+from tests.bench.measure import LabInfo, cpu_of, lab_of, table
 from tests.bench.probe_engine import LabProcess, engine, probe_of, whole_probe
 
 HOSTS = 200
 AT_ONCE = 50
 INSTALL_SECONDS = 180
 PEER_SECONDS = 300
+
+Ask = Callable[[], Awaitable[dict[str, Any]]]
 
 _PYTHON = """
 import json, sys, time
@@ -95,6 +103,17 @@ def _install(folder: Path) -> dict[str, str]:
             continue
         if done.returncode:
             missing[name] = "could not be fetched"
+    return missing | _build(folder)
+
+
+def _build(folder: Path) -> dict[str, str]:
+    """Put the compiled peers into `folder`; those that could not be had, and why."""
+    missing: dict[str, str] = {}
+    for peer in PEERS:
+        try:
+            (folder / peer.driver).symlink_to(peer.build())
+        except NotBuiltError as error:
+            missing[peer.title] = str(error)
     return missing
 
 
@@ -106,7 +125,7 @@ def _versions(folder: Path) -> dict[str, str]:
     }
     for info in (folder / "py").glob("py3_validate_email-*.dist-info"):
         found["py3-validate-email"] = info.name.split("-")[1].removesuffix(".dist")
-    return found
+    return found | {peer.title: peer.version for peer in PEERS if (folder / peer.driver).exists()}
 
 
 def _command(name: str, folder: Path, emails: Path) -> list[str]:
@@ -114,6 +133,9 @@ def _command(name: str, folder: Path, emails: Path) -> list[str]:
         script = folder / f"{name.replace('/', '_')}.js"
         script.write_text(_NODE % (_NODE_WAYS[name], AT_ONCE))
         return [str(shutil.which("node")), str(script), str(emails)]
+    for peer in PEERS:
+        if name == peer.title:
+            return [str(folder / peer.driver), str(emails), str(AT_ONCE)]
     script = folder / "peer.py"
     script.write_text(_PYTHON % AT_ONCE)
     return [sys.executable, str(script), str(emails)]
@@ -165,56 +187,71 @@ def _furnish(folder: Path) -> None:
     subprocess.run(["mount", "--bind", str(resolv), "/etc/resolv.conf"], check=True)
 
 
-async def _inside(folder: Path, few: int, many: int, rtt: float) -> list[dict[str, Any]]:
-    """In the namespace: the lab on ports 25 and 53, then everybody."""
+async def _inside(folder: Path, few: int, many: int, rtt: float, rounds: int) -> list[dict[str, Any]]:
+    """In the namespace: the lab on ports 25 and 53, then everybody in turn, `rounds` times."""
     gc.set_threshold(*GC_THRESHOLDS)
     lists = {count: list(big_addresses(count, domains=HOSTS)) for count in {few, many}}
     path = folder / "emails.json"
     path.write_text(json.dumps(lists[few]))
-    versions = _versions(folder)
-    rows: list[dict[str, Any]] = []
     async with lab_of(big_world, rtt=rtt, port=25, domains=HOSTS, hosts=HOSTS) as lab:
-        for name, version in versions.items():
-            row = {"name": f"{name} {version}", "count": few}
-            rows += [row | await _seen(lab, _peer(name, folder, path))]
-        complaints = lab.seen()["complaints"]
         known = LabProcess(lab.settings(global_max_concurrency=10_000), lab.addresses, None)  # type: ignore[arg-type]
-        for name, way, count in (
-            ("ours, one address a domain", _one_each, few),
-            ("ours, engine", engine, many),
-            ("ours, probe", whole_probe, many),
-        ):
-            rows.append({"name": name, "count": count, **await _seen(lab, _ours(way, known, lists[count]))})
-        if lab.seen()["complaints"] != complaints:
-            raise RuntimeError("bad manners of ours")
-    for row in rows:
-        row["right"] = sum(email.startswith("user") for email in lists[row["count"]])
+        peers: list[tuple[str, int, Ask]] = [
+            (f"{name} {version}", few, partial(_peer, name, folder, path))
+            for name, version in _versions(folder).items()
+        ]
+        ours: list[tuple[str, int, Ask]] = [
+            (name, count, partial(_ours, way, known, lists[count]))
+            for name, way, count in (
+                ("ours, one address a domain", _one_each, few),
+                ("ours, engine", engine, many),
+                ("ours, probe", whole_probe, many),
+            )
+        ]
+        rows: list[dict[str, Any]] = [{"name": name, "count": count, "runs": []} for name, count, _ in peers + ours]
+        for row in rows:
+            row["right"] = sum(email.startswith("user") for email in lists[row["count"]])
+        for _ in range(rounds):
+            for row, (name, _, ask) in zip(rows, peers + ours, strict=True):
+                row["runs"].append(run := await _seen(lab, ask))
+                if name.startswith("ours") and (run.get("complaints") != 0 or run["valid"] != row["right"]):
+                    raise RuntimeError(f"{name}: {run}")
     return rows
 
 
-async def _seen(lab: LabInfo, work: Any) -> dict[str, Any]:
-    before = lab.seen()["connections"]
+async def _seen(lab: LabInfo, ask: Ask) -> dict[str, Any]:
+    """One run, and what the lab saw of it."""
+    before, busy = lab.seen(), cpu_of(lab.pid)
     try:
-        found: dict[str, Any] = await work
+        found = await ask()
     except (TimeoutError, ValueError, IndexError) as error:
         return {"failed": type(error).__name__}
-    return found | {"connections": lab.seen()["connections"] - before}
+    after, used = lab.seen(), cpu_of(lab.pid) - busy
+    return (
+        found
+        | {"lab": used / found["seconds"]}
+        | {what: after[what] - before[what] for what in ("connections", "complaints")}
+    )
 
 
 def _shown(rows: list[dict[str, Any]], missing: dict[str, str], rtt: float) -> str:
-    ran = [row for row in rows if "failed" not in row]
-    rates = {row["name"]: row["count"] / row["seconds"] for row in ran}
-    best = max((rate for name, rate in rates.items() if not name.startswith("ours")), default=float("nan"))
-    cells: list[list[object]] = [
-        [
-            row["name"], rates[row["name"]], rates[row["name"]] / best, row["cpu"] / row["count"] * 1e6,
-            row["connections"] / row["count"], f"{row['valid']:,} of {row['right']:,}",
-        ]
-        for row in ran
-    ]  # fmt: skip
-    cells += [[row["name"], "failed", "", "", "", row["failed"]] for row in rows if "failed" in row]
-    cells += [[name, "not here", "", "", "", why] for name, why in missing.items()]
-    columns = ("", "addr/s", "x best peer", "us/addr", "conn/addr", "found valid")
+    failed = {row["name"]: run["failed"] for row in rows for run in row["runs"] if "failed" in run}
+    ran = [row for row in rows if row["name"] not in failed]
+    rates = {row["name"]: [row["count"] / run["seconds"] for run in row["runs"]] for row in ran}
+    best = max((median(told) for name, told in rates.items() if not name.startswith("ours")), default=float("nan"))
+    cells: list[list[object]] = []
+    for row in ran:
+        runs, count, told = row["runs"], row["count"], rates[row["name"]]
+        cells.append(
+            [
+                row["name"], median(told), f"{min(told):,.0f} to {max(told):,.0f}", median(told) / best,
+                median(run["cpu"] for run in runs) / count * 1e6, runs[-1]["connections"] / count,
+                f"{min(run['valid'] for run in runs):,} of {row['right']:,}", f"{median(run['lab'] for run in runs):.0%}",
+            ]
+        )  # fmt: skip
+    columns = ("", "addr/s", "from, to", "x best peer", "us/addr", "conn/addr", "found valid", "lab busy")
+    blank = [""] * (len(columns) - 3)
+    cells += [[name, "failed", *blank, why] for name, why in failed.items()]
+    cells += [[name, "not here", *blank, why] for name, why in missing.items()]
     return table(f"{HOSTS} MX, {rtt * 1000:.0f} ms, 20% unknown mailboxes; peers {AT_ONCE} at once", columns, cells)
 
 
@@ -223,12 +260,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--few", type=int, default=2_000, help="addresses for each peer")
     parser.add_argument("--many", type=int, default=60_000, help="addresses for us")
     parser.add_argument("--rtt", type=float, nargs="+", default=[0], help="milliseconds")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     told = parser.parse_args(arguments or [])
     if told.inside:
         _furnish(told.inside)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            print(json.dumps(runner.run(_inside(told.inside, told.few, told.many, told.rtt[0] / 1000))))
+            rows = runner.run(_inside(told.inside, told.few, told.many, told.rtt[0] / 1000, told.rounds))
+        print(json.dumps(rows))
         return
     if not shutil.which("unshare") or os.geteuid():
         print("peers: needs root on Linux, for a network of its own\n")
@@ -238,5 +277,6 @@ def main(arguments: list[str] | None = None) -> None:
         for rtt in told.rtt:
             command = ["unshare", "-n", "-m", sys.executable, "-m", "tests.bench", "peers", "--inside", name]
             command += ["--few", str(told.few), "--many", str(told.many), "--rtt", str(rtt)]
+            command += ["--rounds", str(told.rounds)]
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
             print(_shown(json.loads(done.stdout.splitlines()[-1]), missing, rtt / 1000))
