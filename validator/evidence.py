@@ -54,6 +54,7 @@ class Outcome(StrEnum):
     NO_SMTPUTF8 = "no_smtputf8"  # the address needs SMTPUTF8 and the host does not offer it (RFC 6531)
     CIRCUIT_OPEN = "circuit_open"  # the breaker of this host is open: nobody was asked
     LIMITED = "limited"  # no slot of our own limits came free in time: nobody was asked
+    FAULT = "fault"  # of ours, twice, in a session with this address: nothing is known
     OUT_OF_TIME = "out_of_time"  # the batch ended before this address had its turn or its answer
 
 

@@ -76,6 +76,7 @@ _BY_OUTCOME: dict[Outcome, _Opinion] = {
     Outcome.NO_SMTPUTF8: _Opinion(Status.UNKNOWN, Reason.PROTOCOL_ERROR),
     Outcome.CIRCUIT_OPEN: _Opinion(Status.UNKNOWN, Reason.CIRCUIT_OPEN, None),
     Outcome.LIMITED: _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None),
+    Outcome.FAULT: _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None),
     Outcome.OUT_OF_TIME: _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None),
 }
 _PERMANENT: dict[ReplyClass, _Opinion] = {

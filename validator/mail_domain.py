@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
@@ -73,7 +74,7 @@ class MailDomain:
         self._preparing = asyncio.Lock()
         self._ours = False  # the fleet lets us ask
         self._asking = False  # the random recipient is on its way, or another validator's is
-        self._waiting: list[tuple[Group, Recipient]] = []
+        self._waiting: deque[tuple[Group, Recipient]] = deque()
 
     @property
     def busy(self) -> bool:
@@ -97,6 +98,8 @@ class MailDomain:
         """A batch has no address here any more. What was claimed and not used is given up."""
         self.groups -= 1
         self._forget_unclear()
+        if self.groups == 0:
+            self._waiting.clear()  # they are settled at the deadline
         if self.groups == 0 and self._ours and not self._asking:
             self._ours = False
             self._spawn(self._memory.release(self.name))
@@ -118,9 +121,9 @@ class MailDomain:
 
     def random_recipient(self) -> Recipient:
         """The same one all day, in every process: a greylist must meet it twice."""
-        self._asking = True
         day = int(time.time() // KNOWN_FOR)
         digest = hashlib.blake2b(f"{self.name} {day}".encode(), digest_size=8).hexdigest()
+        self._asking = True
         return Recipient(f"n{digest}@{self.name}", self, 0, random=True)
 
     def wait(self, group: Group, recipient: Recipient) -> None:
@@ -135,22 +138,32 @@ class MailDomain:
 
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:
         """The random address got its answer: everybody who waits is judged with it."""
+        self._asking = self._ours = False
         found = _read_random(attempt)
+        if found is CatchAll.INCONCLUSIVE and self.known is not None:
+            found = self.known  # a fault of ours came between the answer and those who wait
         self.random_after = attempt.after
-        self._ours = False
         self._spawn(self._memory.remember(self.name, found))
         self._tell(found, recipient.trace)
 
     async def _hear_from_others(self) -> None:
-        self._tell(await self._memory.wait(self.name, PATIENCE) or CatchAll.INCONCLUSIVE, ())
+        found: CatchAll | None = None
+        try:
+            found = await self._memory.wait(self.name, PATIENCE)
+        finally:  # whatever goes wrong there, nobody waits for ever
+            self._tell(found or CatchAll.INCONCLUSIVE, ())
 
     def _tell(self, found: CatchAll, trace: tuple[dict[str, Any], ...]) -> None:
         self._asking = False
         self._learn(found)
-        waiting, self._waiting = self._waiting, []
-        for group, accepted in waiting:
+        while self._waiting:
+            group, accepted = self._waiting.popleft()
             accepted.trace += trace
-            group.settle(accepted, found)
+            try:
+                group.settle(accepted, found)
+            except BaseException:
+                self._waiting.append((group, accepted))  # the random address is asked again, and the others come first
+                raise
         self._forget_unclear()  # where everybody was put off, nobody waited for it
 
     def _learn(self, found: CatchAll) -> None:
@@ -222,10 +235,12 @@ class Group:
         elif self._domain.known is not None:
             self.settle(recipient, self._domain.known)
         else:
+            if self._domain.wants_random():  # only where a fault of ours lost the session's own
+                self._find_host(self._hosts[recipient.hops]).ask([self._domain.random_recipient()])
             self._domain.wait(self, recipient)
 
     def settle(self, recipient: Recipient, catch_all: CatchAll) -> None:
-        address = self._members.pop(recipient.index, None)
+        address = self._members.get(recipient.index)
         if address is None or self._batch.closed:
             return
         self._batch.settle(
@@ -237,6 +252,7 @@ class Group:
             random_after=self._domain.random_after,
             trace=recipient.trace,
         )
+        del self._members[recipient.index]  # only now: a fault before leaves it to be settled at the deadline
 
     def give_up(self) -> None:
         """The batch's time is over: what has no answer gets none."""

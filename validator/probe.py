@@ -177,7 +177,12 @@ class Probe:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="catch-all")
         self._side_tasks.add(task)
-        task.add_done_callback(self._side_tasks.discard)
+        task.add_done_callback(self._side_task_ended)
+
+    def _side_task_ended(self, task: asyncio.Task[None]) -> None:
+        self._side_tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("side_task_fault", error=type(error).__name__, exc_info=error)
 
     def _host(self, host: Host) -> MailHost:
         """The one MailHost of a server: hosts with the very same addresses are one, whatever their names."""

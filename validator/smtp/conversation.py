@@ -19,7 +19,7 @@ from typing import Any, Final
 from validator.evidence import Attempt, Outcome, Phase
 from validator.smtp.classify import ReplyClass, classify_cached
 from validator.smtp.pace import Pace
-from validator.smtp.recipient import Recipient
+from validator.smtp.recipient import Recipient, hand_over
 from validator.smtp.reply import Reply
 from validator.smtp.retry_hint import retry_hint
 from validator.smtp.session import SERVICE_CLOSING, Session
@@ -53,6 +53,7 @@ class Conversation:
         self.refused = 0
         self.random_refused = 0  # of those, random addresses: they say nothing about the quality of a list
         self.companions: list[Recipient] = []  # named by askers, to be asked next
+        self.flight: list[Recipient] = []  # about to be asked, being asked, or left over from that
         self.trouble: Attempt | None = None  # why the session is of no more use; the host may be
         self.refusal: Attempt | None = None  # the host refuses us: it must not be asked on
         self.tls_asked_for = False
@@ -148,16 +149,10 @@ class Conversation:
             self.trouble = self._failed(Phase.RCPT, None)
         self._session.close()
 
-    def release(self) -> None:
-        """Hand the held answers to those who asked."""
+    def release(self) -> list[Recipient]:
+        """Hand the held answers to those who asked. Returns those whose asker failed."""
         held, self._held = self._held, []
-        for recipient in held:
-            attempt, recipient.reply = recipient.reply, None
-            if attempt is None:
-                continue
-            if recipient.asker.traced:
-                recipient.trace += self._tell(recipient, attempt)
-            recipient.asker.answered(recipient, attempt)
+        return hand_over(held, self._tell)
 
     def void(self) -> list[Recipient]:
         """Forget the held answers; returns whose they were."""

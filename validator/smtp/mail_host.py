@@ -8,6 +8,10 @@ What ends in a session: a break costs nobody but the recipient that causes it (a
 shrink until it stands alone); refusals of us, refused connections and too many breaks in a row stop the asking: all
 that wait get that Attempt, and so do those that come within REST seconds. Recipients whose asker is closed are
 dropped unasked.
+
+A fault of ours costs the session it happens in, and no recipient: what was answered before is handed over, the rest is
+asked again, the flight that it happened in one by one and last. Whoever meets a second fault gets that as its answer,
+and so do all that wait after MOST_FAULTS sessions in a row.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import Counter
 
@@ -32,7 +36,7 @@ from validator.evidence import Attempt, Outcome, Phase
 from validator.smtp.classify import ReplyClass
 from validator.smtp.conversation import Conversation
 from validator.smtp.pace import MOST_REJECTS, REJECTS, Pace
-from validator.smtp.recipient import Recipient
+from validator.smtp.recipient import Recipient, hand_over
 from validator.smtp.session import SERVICE_CLOSING, Session, Timeouts
 
 log = get_log("validator.smtp")
@@ -40,9 +44,11 @@ log = get_log("validator.smtp")
 LINGER: Final = 0.15  # seconds a session waits for more, at hosts where more used to come
 REST: Final = 1.0  # seconds in which newcomers get the answer of those before; longer memory is the breaker's
 FAULT_PAUSE: Final = 1.0  # seconds before the next session after one that a fault of ours ended
+MOST_FAULTS: Final = 5  # such sessions in a row
 AWAY: Final = 2  # times that a host which served us a moment ago may send us away
 AWAY_PAUSE: Final = 1.0  # seconds until the next session after that
 MAX_DROPS: Final = 6  # sessions that may break with a recipient unanswered
+FAULT_WEIGHT: Final = MAX_DROPS // 2 + 1  # breaks that a fault of ours counts for: the second one is too many
 
 _TROUBLES: Final = {
     Outcome.UNREACHABLE: Trouble.UNREACHABLE,
@@ -95,6 +101,7 @@ class MailHost:
         self._opening = 0  # sessions that have not got past EHLO yet
         self._open = 0  # sessions that did
         self._last_served = float("-inf")
+        self._faults = 0  # sessions in a row that a fault of ours ended
         self._away = 0  # times in a row that we were told to come later, just after a session
         self._paused = False
         self._idle: list[asyncio.Future[None]] = []  # lingering sessions
@@ -116,9 +123,7 @@ class MailHost:
     def ask(self, recipients: list[Recipient]) -> None:
         """Take these on."""
         if self._rest is not None and self._loop.time() < self._rest[0]:
-            attempt = self._rest[1]
-            for recipient in recipients:
-                self._loop.call_soon(_answer_without, recipient, attempt)
+            self._loop.call_soon(self._answer_all, recipients, self._rest[1])
             return
         stride = math.isqrt(len(recipients)) or 1
         for start in range(stride):
@@ -167,11 +172,14 @@ class MailHost:
         if not self.waiting:
             self._idle_since = self._loop.time()
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A fault of ours: the recipients in the session are put off at the deadline of their batch.
             SESSIONS.labels("fault").inc()
             log.error("session_fault", error=type(error).__name__, exc_info=error)
+            self._faults += 1
+            if self._faults >= MOST_FAULTS:
+                self._stop(self._fault)
             self._loop.call_later(FAULT_PAUSE, self._spawn)
             return
+        self._faults = 0
         if not self._sessions:
             self._slots_now = self._slots
         self._spawn()
@@ -213,15 +221,17 @@ class MailHost:
             return attempt
         self._open += 1
         self._away = 0
-        left: list[Recipient] = []
         try:
-            left = await self._talk(talk)
+            await self._talk(talk)
             await talk.end()
+            return self._settle(talk)
+        except Exception:
+            await self._break_off(talk)
+            raise
         finally:
             self._open -= 1
             self._last_served = self._loop.time()
             talk.session.close()
-        return self._settle(talk, left)
 
     def _turned_away(self, attempt: Attempt) -> None:
         """No session came about. Where others of ours do, or did a moment ago, the host may just want fewer of us: some
@@ -301,24 +311,26 @@ class MailHost:
             self._addresses.remove(address)
             self._addresses.insert(0, address)
 
-    async def _talk(self, talk: Conversation) -> list[Recipient]:
-        """Flights until the queue, the pace or the session is at its end. Returns those to be asked again."""
+    async def _talk(self, talk: Conversation) -> None:
+        """Flights until the queue, the pace or the session is at its end. Those to be asked again stay in its flight
+        and among its companions.
+        """
         while True:
-            batch = self._next_flight(talk)
-            if not batch:
+            self._next_flight(talk)
+            if not talk.flight:
                 if not self.waiting and talk.room and await self._linger(talk):
                     continue
-                return talk.companions
+                return
             FLIGHTS.inc()
-            last = self._is_last(talk, batch)
-            left = await talk.ask(batch, last=last)
+            last = self._is_last(talk)
+            talk.flight = await talk.ask(talk.flight, last=last)
             if talk.tls_asked_for:
                 self._needs_tls = True  # from the next session on: in this one the host has counted our errors
             if talk.tls_asked_for or talk.trouble is not None or last or talk.refusal is not None or self._closing:
-                return [*left, *talk.companions]
-            self._queue.extendleft(reversed(left))
+                return
+            self._queue.extendleft(reversed(talk.flight))
 
-    def _next_flight(self, talk: Conversation) -> list[Recipient]:
+    def _next_flight(self, talk: Conversation) -> None:
         """Recipients of the queue, and companions at their end, where the harm is least if the host takes offence.
 
         Companions are asked about in order to be refused, so they use up the session's refusals first.
@@ -329,15 +341,14 @@ class MailHost:
         size = min(room, self._pace.next_flight(talk.asked, refused, self.waiting, spent=spent))
         if not talk.pipelining:  # one by one it costs nothing to be exact
             size = min(size, MOST_REJECTS - refused - spent)
-        batch = self._take(min(size, max(0, room - random)))
+        batch = talk.flight = []
+        self._take(min(size, max(0, room - random)), batch)
         if not (batch and batch[0].smtputf8):
             batch += talk.companions[:random]
             del talk.companions[:random]
-        return batch
 
-    def _take(self, size: int) -> list[Recipient]:
+    def _take(self, size: int, batch: list[Recipient]) -> None:
         """The next of the queue that somebody still waits for, all of one kind. Suspects when there is nobody else."""
-        batch: list[Recipient] = []
         queue = self._queue
         while queue and len(batch) < size:
             recipient = queue.popleft()
@@ -350,13 +361,12 @@ class MailHost:
         while not batch and size and self._suspects:
             if not (suspect := self._suspects.popleft()).asker.closed:
                 batch.append(suspect)
-        return batch
 
-    def _is_last(self, talk: Conversation, batch: list[Recipient]) -> bool:
+    def _is_last(self, talk: Conversation) -> bool:
         """Whether QUIT may ride in this flight: nothing can follow it in this session."""
-        if any(recipient.asker.curious for recipient in batch):
+        if any(recipient.asker.curious for recipient in talk.flight):
             return False
-        if self._closing or talk.asked + len(batch) >= self._pace.session:
+        if self._closing or talk.asked + len(talk.flight) >= self._pace.session:
             return True
         return not self.waiting and not talk.companions and not self._lingers
 
@@ -374,15 +384,16 @@ class MailHost:
 
     # --- what a session leaves behind ---
 
-    def _settle(self, talk: Conversation, left: list[Recipient]) -> Attempt | None:
+    def _settle(self, talk: Conversation) -> Attempt | None:
         """Deliver answers, put back what has none, and let the pace learn. Returns what went wrong."""
         trouble, desync, unproven = talk.trouble, talk.session.desync, False
+        left = [*talk.flight, *talk.companions]
         RECIPIENTS.inc(talk.held)
         if desync:
             self._pace.distrust()
             left = [*talk.void(), *left]
         else:
-            talk.release()
+            self._ask_apart(talk.release())
         if trouble is None:
             self._pace.session_done(talk.asked, talk.refused - talk.random_refused)
         else:
@@ -398,6 +409,34 @@ class MailHost:
             self._stop(stop)
         return stop or (trouble if talk.asked == 0 else None)
 
+    async def _break_off(self, talk: Conversation) -> None:
+        """A fault of ours ended the session: what was answered counts, the rest is asked again."""
+        unanswered = [recipient for recipient in talk.flight if recipient.reply is None]
+        in_order = False
+        try:
+            await talk.end()
+            in_order = not talk.session.desync
+        finally:
+            again = [*talk.companions] if in_order else [*talk.void(), *talk.companions]
+            self._queue.extendleft(reversed(again))
+            self._ask_apart([*talk.release(), *unanswered])
+
+    def _ask_apart(self, recipients: list[Recipient]) -> None:
+        """A fault of ours met these: they are asked again alone; who met one before gets it as the answer."""
+        given_up: list[Recipient] = []
+        for recipient in recipients:
+            recipient.drops += FAULT_WEIGHT
+            if recipient.drops > MAX_DROPS:
+                recipient.reply = self._fault
+                given_up.append(recipient)
+            else:
+                self._suspects.append(recipient)
+        hand_over(given_up, _tell_without)
+
+    @property
+    def _fault(self) -> Attempt:
+        return Attempt(host=self.name, outcome=Outcome.FAULT, phase=Phase.RCPT)
+
     def _is_final(self, trouble: Attempt) -> bool:
         """Whether a broken session ends the asking: the host refuses us, or never answers anything."""
         if trouble.phase is not Phase.RCPT or trouble.kind is ReplyClass.SENDER_BLOCKED:
@@ -410,14 +449,16 @@ class MailHost:
         """
         alone = first and len(left) == 1
         again: list[Recipient] = []
+        given_up: list[Recipient] = []
         for place, recipient in enumerate(left):
             recipient.drops += 1
             if recipient.drops > MAX_DROPS or (alone and recipient.drops > 1):
-                _answer_without(recipient, trouble)
+                given_up.append(recipient)
             elif place == 0 and not anyone:
                 self._suspects.append(recipient)
             else:
                 again.append(recipient)
+        self._answer_all(given_up, trouble)
         return again
 
     def _stop(self, attempt: Attempt, *, rest: bool = True) -> None:
@@ -428,9 +469,15 @@ class MailHost:
         waiting = [*self._queue, *self._suspects]
         self._queue.clear()
         self._suspects.clear()
-        for recipient in waiting:
-            if not recipient.asker.closed:
-                _answer_without(recipient, attempt)
+        self._answer_all([recipient for recipient in waiting if not recipient.asker.closed], attempt)
+
+    def _answer_all(self, recipients: list[Recipient], attempt: Attempt) -> None:
+        """An answer that is not a reply to these recipients' own RCPT."""
+        for recipient in recipients:
+            recipient.reply = attempt
+        if failed := hand_over(recipients, _tell_without):
+            self._ask_apart(failed)
+            self._spawn()
 
 
 def _report(lease: Lease, attempt: Attempt | None) -> None:
@@ -446,16 +493,14 @@ def _report(lease: Lease, attempt: Attempt | None) -> None:
         lease.failed(_TROUBLES[attempt.outcome])
 
 
-def _answer_without(recipient: Recipient, attempt: Attempt) -> None:
-    """An answer that is not a reply to this recipient's own RCPT."""
-    if recipient.asker.traced:
-        line = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "host": attempt.host,
-            "address": attempt.address,
-            "phase": str(attempt.phase),
-            "sent": "",
-            "reply": f"{attempt.code} {attempt.text}" if attempt.code else f"({attempt.outcome})",
-        }
-        recipient.trace += (line,)
-    recipient.asker.answered(recipient, attempt)
+def _tell_without(_: Recipient, attempt: Attempt) -> tuple[dict[str, Any], ...]:
+    """The trace of an answer that is not a reply to the recipient's own RCPT."""
+    line = {
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "host": attempt.host,
+        "address": attempt.address,
+        "phase": str(attempt.phase),
+        "sent": "",
+        "reply": f"{attempt.code} {attempt.text}" if attempt.code else f"({attempt.outcome})",
+    }
+    return (line,)
