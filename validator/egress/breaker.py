@@ -157,6 +157,9 @@ class Breakers:
         except asyncio.CancelledError:
             claim.add_done_callback(lambda _: self.abandon(lease))
             raise
+        except Exception:
+            self.abandon(lease)  # a fault of ours; the claim may have been granted before it
+            raise
         if granted:
             return lease
         circuit.probing = False
