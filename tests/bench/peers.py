@@ -31,6 +31,7 @@ import uvloop
 
 from services.maillab.big import big_addresses, big_world
 from shared.process import GC_THRESHOLDS
+from shared.verdict import Status
 from tests.bench.compiled import PEERS, NotBuiltError
 from tests.bench.measure import LabInfo, cpu_of, lab_of, table
 from tests.bench.probe_engine import LabProcess, engine, probe_of, whole_probe
@@ -175,7 +176,7 @@ async def _one_each(lab: LabProcess, emails: list[str], hosts: int) -> int:
             results, _ = await probe.check_batch(
                 emails[start : start + hosts], look=0, last_look=True, trace=False, deadline=600
             )
-            valid += sum(result is not None and result.is_valid for result in results)
+            valid += sum(result is not None and result.status is Status.VALID for result in results)
     return valid
 
 

@@ -36,6 +36,7 @@ from services.maillab.big import big_addresses, big_world
 from services.maillab.lab import Lab
 from shared.process import GC_THRESHOLDS
 from shared.settings import Settings
+from shared.verdict import Status
 from tests.bench.c_yardstick import Sink, c_client, c_sink, why_not
 from tests.bench.measure import table
 from validator.dns.resolver import Resolver
@@ -234,7 +235,7 @@ async def whole_probe(lab: LabProcess, emails: list[str], hosts: int) -> int:
             nonlocal valid
             for batch in batches:
                 results, put_off = await probe.check_batch(batch, look=0, last_look=True, trace=False, deadline=600)
-                valid += sum(result is not None and result.is_valid for result in results)
+                valid += sum(result is not None and result.status is Status.VALID for result in results)
                 if put_off:
                     raise RuntimeError("a healthy lab puts nothing off")
 
