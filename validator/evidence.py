@@ -65,6 +65,7 @@ class CatchAll(StrEnum):
     YES = "yes"  # accepted too: the 250 says nothing about the mailbox
     NO = "no"  # refused as missing: the 250 means something
     INCONCLUSIVE = "inconclusive"  # asked, and answered with something else (temporary, block, silence)
+    NOT_ALL = "not_all"  # the same, but that host called a listed address of the domain missing
     SKIPPED = "skipped"  # the provider's row says that RCPT is truthful there (`skip_catch_all`)
 
 

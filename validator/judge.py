@@ -5,7 +5,7 @@ What can never happen here: `invalid` from a 4xx, from silence, from a refusal o
 
 An accepted address whose random neighbour got no clear answer is not `valid` and not catch-all either: nobody saw that.
 It is looked at again; at the last look it stays `unknown` (free of charge), unless the provider is known to refuse
-unknown mailboxes at RCPT. See docs/decisions/0026.
+unknown mailboxes at RCPT, or the host was seen to do so at this domain. See docs/decisions/0026.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class _Opinion:
     """All there are stand below as constants, so they compare by identity, which is what makes `_shape` cheap.
 
     `patience`: looks after the first that are worth spending on it (0: it is final; None: all there are).
-    `unproven`: accepted, but the random address at the same domain got no clear answer.
+    `unproven`: accepted, but the random address at the same domain got no clear answer: points off.
     """
 
     status: Status
     reason: Reason
     patience: int | None = 0
-    unproven: bool = False
+    unproven: int = 0
 
 
 class _Shape(NamedTuple):
@@ -98,11 +98,13 @@ _BLOCKED_BEFORE = _Opinion(Status.UNKNOWN, Reason.PROBER_BLOCKED, None)  # the b
 _PUT_OFF = _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None)
 _ODD_REPLY = _Opinion(Status.UNKNOWN, Reason.PROTOCOL_ERROR)
 _POLICY = _Opinion(Status.UNKNOWN, Reason.PROVIDER_POLICY)
-_UNPROVEN = _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None, unproven=True)
+_ROW_SAYS, _HOST_SHOWED = 10, 20  # points off for what stands in for the random address: a row, a refusal seen
+_UNPROVEN = _Opinion(Status.UNKNOWN, Reason.PUT_OFF, None, unproven=_ROW_SAYS)
 _DISPOSABLE = _Opinion(Status.RISKY, Reason.DISPOSABLE)
 _CATCH_ALL = _Opinion(Status.RISKY, Reason.CATCH_ALL)
-_ROLE = {unproven: _Opinion(Status.RISKY, Reason.ROLE_ACCOUNT, unproven=unproven) for unproven in (False, True)}
-_VALID = {unproven: _Opinion(Status.VALID, Reason.ACCEPTED, unproven=unproven) for unproven in (False, True)}
+_DOUBTS = (0, _ROW_SAYS, _HOST_SHOWED)
+_ROLE = {unproven: _Opinion(Status.RISKY, Reason.ROLE_ACCOUNT, unproven=unproven) for unproven in _DOUBTS}
+_VALID = {unproven: _Opinion(Status.VALID, Reason.ACCEPTED, unproven=unproven) for unproven in _DOUBTS}
 
 
 def judge(evidence: Evidence) -> Result | Later:
@@ -157,9 +159,14 @@ def _accepted(evidence: Evidence) -> _Opinion:
         return _DISPOSABLE
     if evidence.catch_all is CatchAll.YES:
         return _CATCH_ALL
-    unproven = evidence.catch_all in (CatchAll.NOT_ASKED, CatchAll.INCONCLUSIVE)
-    if unproven and not (evidence.last_look and provider is not None and provider.truthful):
-        return _UNPROVEN
+    unproven = 0
+    if evidence.catch_all in (CatchAll.NOT_ASKED, CatchAll.INCONCLUSIVE, CatchAll.NOT_ALL):
+        if evidence.last_look and provider is not None and provider.truthful:
+            unproven = _ROW_SAYS
+        elif evidence.last_look and evidence.catch_all is CatchAll.NOT_ALL:
+            unproven = _HOST_SHOWED
+        else:
+            return _UNPROVEN
     return (_ROLE if flags is not None and flags.role else _VALID)[unproven]
 
 

@@ -3,6 +3,10 @@
 A random address is asked once a domain and day, and only after a real one was accepted or greylisted (then both wait
 out the greylist together): never the other way round, because it costs verdicts at hosts that count unknown recipients.
 Addresses that were accepted wait here for what the random one is told; who comes later finds it known.
+
+Some hosts dodge the random address: they hang up on it, or put it off for ever. Then the second best is what they said
+of others: a host that calls a listed address of the domain missing, and accepts its neighbours, does tell mailboxes
+apart (`NOT_ALL`). What was refused at the first look is remembered for the last one, which is the one that needs it.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from validator.smtp.recipient import Recipient
 KNOWN_FOR: Final = 86_400.0  # seconds
 UNCLEAR_FOR: Final = 30.0  # seconds, while batches are at it: the next look asks again
 INTRODUCED_FOR: Final = 3_600.0  # seconds; greylists remember a first attempt for hours or days
+SEEN_FOR: Final = 7_200.0  # seconds that a refusal is remembered: longer than all looks at a batch take
+GREYLISTS_WAIT: Final = 900.0  # seconds; a random address that is put off for longer is not waiting in a greylist
 PATIENCE: Final = 20.0  # seconds for the answer that another validator is getting; then the address is put off
 _BEFORE_RCPT: Final = (Phase.CONNECT, Phase.BANNER, Phase.EHLO, Phase.MAIL)
 _NEXT_HOST: Final = (
@@ -69,6 +75,10 @@ class MailDomain:
         self.random_after: float | None = None  # seconds the host asked for, where the random address was put off
         self._known_until = 0.0
         self._introduced_until = 0.0
+        self._random_since: float | None = None  # when the random address was first asked
+        self._dodged_by = ""  # host that gave it no clear answer, in a way that tells it from others
+        self._refused_by = ""  # host that called a listed address missing
+        self._refused_until = 0.0
         self._memory = memory
         self._spawn = spawn
         self._preparing = asyncio.Lock()
@@ -79,6 +89,11 @@ class MailDomain:
     @property
     def busy(self) -> bool:
         return self._asking or self.groups > 0 or bool(self._waiting)
+
+    @property
+    def undecided(self) -> bool:
+        """What was seen here may be needed at the next look."""
+        return bool(self._dodged_by and self._refused_by) and time.monotonic() < self._refused_until
 
     async def prepare(self, provider: Provider | None) -> None:
         """Find out what is known, and whether asking would be up to us."""
@@ -124,6 +139,8 @@ class MailDomain:
         day = int(time.time() // KNOWN_FOR)
         digest = hashlib.blake2b(f"{self.name} {day}".encode(), digest_size=8).hexdigest()
         self._asking = True
+        if self._random_since is None or time.monotonic() - self._random_since > KNOWN_FOR:
+            self._random_since = time.monotonic()
         return Recipient(f"n{digest}@{self.name}", self, 0, random=True)
 
     def wait(self, group: Group, recipient: Recipient) -> None:
@@ -132,6 +149,17 @@ class MailDomain:
         if not self._asking:
             self._asking = True
             self._spawn(self._hear_from_others())
+
+    def refused(self, attempt: Attempt) -> None:
+        """A listed address was said to be missing."""
+        if attempt.phase is Phase.RCPT and attempt.code is not None and attempt.code >= 500:
+            self._refused_by = attempt.host
+            self._refused_until = time.monotonic() + SEEN_FOR
+
+    def second_best(self, accepted_by: str) -> CatchAll:
+        """What an acceptance means where the random address got no clear answer."""
+        shown = self._dodged_by == self._refused_by == accepted_by and time.monotonic() < self._refused_until
+        return CatchAll.NOT_ALL if shown else CatchAll.INCONCLUSIVE
 
     def companion(self, *, greylisted: bool) -> Recipient | None:  # noqa: ARG002 - an Asker
         return None
@@ -142,9 +170,21 @@ class MailDomain:
         found = _read_random(attempt)
         if found is CatchAll.INCONCLUSIVE and self.known is not None:
             found = self.known  # a fault of ours came between the answer and those who wait
+        self._dodged_by = attempt.host if self._is_dodged(attempt) else ""
         self.random_after = attempt.after
         self._spawn(self._memory.remember(self.name, found))
         self._tell(found, recipient.trace)
+
+    def _is_dodged(self, attempt: Attempt) -> bool:
+        """Whether no clear answer was one all the same: what was said, or done, about this address and no other."""
+        if attempt.phase is not Phase.RCPT:
+            return False
+        if attempt.outcome in (Outcome.HUNG_UP, Outcome.TIMEOUT):
+            return True
+        if attempt.outcome is not Outcome.REPLIED or attempt.kind in _ABOUT_US or not 400 <= (attempt.code or 0) < 500:
+            return False
+        waited = time.monotonic() - (self._random_since or time.monotonic())
+        return attempt.kind is not ReplyClass.GREYLISTED or waited >= GREYLISTS_WAIT
 
     async def _hear_from_others(self) -> None:
         found: CatchAll | None = None
@@ -160,7 +200,7 @@ class MailDomain:
             group, accepted = self._waiting.popleft()
             accepted.trace += trace
             try:
-                group.settle(accepted, found)
+                group.settle_accepted(accepted, found)
             except BaseException:
                 self._waiting.append((group, accepted))  # the random address is asked again, and the others come first
                 raise
@@ -231,13 +271,20 @@ class Group:
             recipient.drops = 0
             self._find_host(self._hosts[recipient.hops]).ask([recipient])
         elif attempt.code not in ACCEPTED or attempt.phase is not Phase.RCPT:
+            if attempt.kind is ReplyClass.MAILBOX_MISSING:
+                self._domain.refused(attempt)
             self.settle(recipient, CatchAll.NOT_ASKED)
-        elif self._domain.known is not None:
-            self.settle(recipient, self._domain.known)
+        elif (known := self._domain.known) is not None:
+            self.settle_accepted(recipient, known)
         else:
             if self._domain.wants_random():  # only where a fault of ours lost the session's own
                 self._find_host(self._hosts[recipient.hops]).ask([self._domain.random_recipient()])
             self._domain.wait(self, recipient)
+
+    def settle_accepted(self, recipient: Recipient, catch_all: CatchAll) -> None:
+        if catch_all is CatchAll.INCONCLUSIVE:
+            catch_all = self._domain.second_best(recipient.past[-1].host)
+        self.settle(recipient, catch_all)
 
     def settle(self, recipient: Recipient, catch_all: CatchAll) -> None:
         address = self._members.get(recipient.index)

@@ -169,7 +169,7 @@ class Probe:
         domain = self._domains.get(name)
         if domain is None:
             if len(self._domains) >= REMEMBERED:
-                self._domains = {key: one for key, one in self._domains.items() if one.busy}
+                self._domains = {key: one for key, one in self._domains.items() if one.busy or one.undecided}
             domain = self._domains[name] = MailDomain(name, self._catch_all, self._spawn)
         await domain.prepare(provider)
         return domain

@@ -34,13 +34,13 @@ def score_parts(
     disposable: bool = False,
     disposable_wide: bool = False,
     mistyped: bool = False,
-    unproven: bool = False,
+    unproven: int = 0,
     implicit_mx: bool = False,
 ) -> dict[str, int]:
     """The parts of the score by name; `total` clamps their sum. An invalid address has none: its score is 0.
 
-    `mistyped`: the domain looks like a slip of a well-known one. `unproven`: accepted, but the random address at the
-    same domain got no clear answer.
+    `mistyped`: the domain looks like a slip of a well-known one. `unproven`: points off for an accepted
+    address whose random neighbour got no clear answer.
     """
     if status is Status.INVALID:
         return {}
@@ -50,7 +50,7 @@ def score_parts(
         "disposable": -30 if disposable and reason is not Reason.DISPOSABLE else 0,
         "disposable_wide": -25 if disposable_wide and not disposable else 0,
         "mistyped": -25 if mistyped else 0,
-        "unproven": -10 if unproven else 0,
+        "unproven": -unproven,
         "implicit_mx": -5 if implicit_mx else 0,
     }
     return {name: points for name, points in parts.items() if points}

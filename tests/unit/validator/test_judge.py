@@ -92,6 +92,16 @@ def test_accepted_without_a_clear_random_answer_is_valid_at_a_provider_known_to_
     assert unsure.score < sure.score
 
 
+def test_accepted_where_the_random_address_was_dodged_and_another_refused_is_valid_last_of_all_and_for_less():
+    assert judge(evidence(ACCEPTED, catch_all=CatchAll.NOT_ALL)) == Later(Reason.PUT_OFF)
+    row = judge(evidence(ACCEPTED, catch_all=CatchAll.INCONCLUSIVE, provider=TRUTHFUL, last_look=True))
+    shown = judge(evidence(ACCEPTED, catch_all=CatchAll.NOT_ALL, last_look=True))
+    role = judge(evidence(ACCEPTED, email="info@corp.test", catch_all=CatchAll.NOT_ALL, last_look=True))
+    assert verdict(shown) == (Status.VALID, Reason.ACCEPTED)
+    assert verdict(role) == (Status.RISKY, Reason.ROLE_ACCOUNT)
+    assert role.score < shown.score < row.score
+
+
 def test_a_skipped_random_probe_trusts_the_providers_row():
     assert verdict(judge(evidence(ACCEPTED, catch_all=CatchAll.SKIPPED))) == (Status.VALID, Reason.ACCEPTED)
 
@@ -280,4 +290,4 @@ def test_over_every_combination_the_laws_of_the_contract_hold():
             assert code >= 500
         if found.status is Status.VALID:
             assert code in (250, 251)
-            assert catch_all in (CatchAll.NO, CatchAll.SKIPPED)
+            assert catch_all in (CatchAll.NO, CatchAll.SKIPPED) or (catch_all is CatchAll.NOT_ALL and look == 3)
