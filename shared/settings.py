@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     packs_file: Path | None = None  # what is sold, instead of gateway/billing/packs.toml
 
     # webhooks out
+    webhooks_host: str = "127.0.0.1"  # health and metrics of `mailvet webhooks`, nothing else
+    webhooks_port: int = Field(default=8082, ge=0, le=65535)
     webhook_allow_networks: CommaList = ()  # CIDRs that may be delivered to although private; there http will do
 
     # sign-in

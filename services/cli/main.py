@@ -102,11 +102,14 @@ def validator(
 
 
 @app.command()
-def webhooks() -> None:
+def webhooks(
+    host: Annotated[str | None, typer.Option(help="Address of health and metrics (MAILVET_WEBHOOKS_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of health and metrics (MAILVET_WEBHOOKS_PORT).")] = None,
+) -> None:
     """Deliver events to webhooks, alone; needs MONGO_URL."""
     from services.webhooks.serve import serve_webhooks  # noqa: PLC0415
 
-    settings = _settings()
+    settings = _settings(webhooks_host=host, webhooks_port=port)
     _run(settings, lambda stop: serve_webhooks(settings, stop))
 
 

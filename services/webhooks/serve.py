@@ -11,11 +11,13 @@ from gateway.loops import looping
 from gateway.webhooks.expand import EVERY, Expander
 from services.webhooks.decide import DELAYS
 from services.webhooks.deliver import Deliverer
+from services.webhooks.health import create_health
 from services.webhooks.post import Poster
 from services.webhooks.resolve import dns_lookup
 from shared.address_guard import allowed_networks
 from shared.documents import Documents
 from shared.documents.mongodb import MongoDocuments
+from shared.http_server import bind, serving
 from shared.settings import Settings
 
 
@@ -42,10 +44,16 @@ async def running_webhooks(
 
 
 async def serve_webhooks(settings: Settings, stop: asyncio.Event) -> None:
-    """Until `stop` is set; the documents are those at MAILVET_MONGO_URL."""
+    """Until `stop` is set; the documents are those at MAILVET_MONGO_URL. Health and metrics at MAILVET_WEBHOOKS_PORT.
+
+    Raises SettingsError, DocumentsUnavailable.
+    """
     settings.need("mongo_url")
-    async with (
-        MongoDocuments(str(settings.mongo_url), ALL) as documents,
-        running_webhooks(settings, documents),
-    ):
-        await stop.wait()
+    bound = bind(settings.webhooks_host, settings.webhooks_port, "MAILVET_WEBHOOKS_PORT")
+    with contextlib.closing(bound):
+        async with (
+            MongoDocuments(str(settings.mongo_url), ALL) as documents,
+            running_webhooks(settings, documents),
+            serving(create_health(documents), bound),
+        ):
+            await stop.wait()

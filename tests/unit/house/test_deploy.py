@@ -169,8 +169,7 @@ def test_only_the_gateway_is_published_and_only_to_this_machine_unless_told():
 
 def test_every_service_has_its_health_looked_at():
     for name, service in SERVICES.items():
-        check = service["healthcheck"]
-        assert check.get("test") or check == {"disable": True}, name
+        assert service["healthcheck"]["test"], name
 
 
 def test_secrets_come_from_the_environment_and_each_is_in_the_example():
@@ -211,6 +210,20 @@ def test_pods_run_as_nobody_with_nothing_to_write_on(name):
     }
     assert container["resources"]["requests"]
     assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+@pytest.mark.parametrize("name", ["gateway", "validator", "webhooks"])
+def test_pods_are_probed_and_scraped_where_they_listen(name):
+    (container,) = pod(name)["containers"]
+    (port,) = container["ports"]
+    for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        assert container[probe]["httpGet"] == {"path": path, "port": port["name"]}
+    annotations = DEPLOYMENTS[name]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(port["containerPort"])
+    setting = "port" if name == "gateway" else f"{name}_port"
+    assert Settings.model_fields[setting].default == port["containerPort"]
+    ingress = of_kind("NetworkPolicy")[name]["spec"]["ingress"]
+    assert port["containerPort"] in {one["port"] for rule in ingress for one in rule["ports"]}
 
 
 def test_the_image_and_the_pods_agree_about_who_runs():
