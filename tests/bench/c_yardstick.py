@@ -36,7 +36,7 @@ class Sink:
     _process: subprocess.Popen[bytes]
 
     def count(self) -> dict[str, Any]:
-        """Since the last call: `connections`, `recipients`, `refused`, `rude`, `peak`; and `cpu` seconds in all."""
+        """Since the last call: `connections`, `recipients`, `refused`, `rude`, `peak`, `worst`; `cpu` seconds in all."""
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("a sink without pipes")
         self._process.stdin.write(b"\n")
@@ -70,7 +70,7 @@ async def c_client(
 ) -> dict[str, Any]:
     """Ask hosts (by IP address) about recipients. Returns valid, invalid, sessions, flights, seconds and cpu seconds.
 
-    `recipients`: of one session; `refusals`: after which it asks no more, 0 for no such limit.
+    `recipients`: of one session; `refusals`: how many it hardly has more of, 0 for no such limit.
     """
     told = "".join(f"@{address}\n" + "\n".join(emails) + "\n" for address, emails in by_address.items())
     process = await asyncio.create_subprocess_exec(

@@ -91,7 +91,7 @@ def build_c(name: str) -> Path:
     if sys.platform != "linux":
         raise NotBuiltError("needs Linux")
     source = f"{name}.c"
-    return _built(name, "cc", {source: (HERE / source).read_text()}, ("cc", "-O2", "-o", name, source), name)
+    return _built(name, "cc", {source: (HERE / source).read_text()}, ("cc", "-O2", "-o", name, source, "-lm"), name)
 
 
 def _built(name: str, tool: str, files: Mapping[str, str], command: Sequence[str], product: str) -> Path:

@@ -2,12 +2,14 @@
 
    rcpt_client PORT SLOTS FLIGHT RECIPIENTS REFUSALS   asks what stdin lists: `@127.x.y.z`, a mail host, and after it
    one address a line. Up to SLOTS connections at once to a host, each with up to RECIPIENTS recipients in pipelined
-   flights of FLIGHT, but no further flight after REFUSALS refusals (0: however many). Then RSET and QUIT, and the
-   connection counts until the host has closed it. Prints what it found, as JSON. Any surprise ends it with status 1. */
+   flights of FLIGHT. With REFUSALS flights are smaller, so that a session hardly has more of them than that (0: however
+   many). Then RSET and QUIT, and the connection counts until the host has closed it. Prints what it found, as JSON.
+   Any surprise ends it with status 1. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +21,9 @@
 #include <unistd.h>
 
 enum { INPUT = 65536, EVENTS = 256, LONGEST = 512 };
+enum { FIRST_FLIGHT = 9, WORTHWHILE = 5, CAUTION = 3 }; /* what they mean: validator/smtp/pace.py */
 enum phase { BANNER, HELLO, ASKING, LEAVING };
-struct host { struct in_addr place; long next, end; };
+struct host { struct in_addr place; long next, end, asked, refused; };
 struct connection {
     struct host *host;
     enum phase phase;
@@ -54,14 +57,27 @@ static void dial(struct connection *one) {
     sessions++;
 }
 
+static int least(int one, int other) { return one < other ? one : other; }
+
+/* Recipients of the next flight; none: the session should end. */
+static int size_of_flight(const struct connection *one) {
+    const struct host *host = one->host;
+    int slack = told.refusals + 1 - one->refused, room = least(told.recipients - one->asked, host->end - host->next);
+    if (!told.refusals) return least(told.flight, room);
+    if (slack <= 1) return 0;
+    if (!one->asked) return least(least(FIRST_FLIGHT, told.flight), room);
+    double root = (sqrt(CAUTION * CAUTION + 4 * slack) - CAUTION) / 2;
+    double bearable = root * root / ((host->refused + 1.0) / (host->asked + 3.0));
+    if (bearable < least(WORTHWHILE, room)) return 0;
+    return bearable < told.flight ? least(bearable, room) : least(told.flight, room);
+}
+
 /* The next flight of this session, or its end; both when the end can be foreseen. */
 static void ask(struct connection *one) {
     static char words[1 << 18];
     char *out = words;
     struct host *host = one->host;
-    int room = told.recipients - one->asked, count = room < told.flight ? room : told.flight;
-    if (count > host->end - host->next) count = host->end - host->next;
-    if (told.refusals && one->refused >= told.refusals) count = 0;
+    int count = size_of_flight(one);
     one->before = count && !one->asked;
     if (one->before) out = stpcpy(out, "MAIL FROM:<>\r\n");
     for (int index = 0; index < count; index++) {
@@ -86,9 +102,9 @@ static void take(struct connection *one, int code) {
     if (about_us) {
         if (code / 100 != 2) die("a host that does not want us");
     } else if (code == 250)
-        valid++;
+        valid++, one->host->asked++;
     else if (code == 550)
-        invalid++, one->refused++;
+        invalid++, one->refused++, one->host->asked++, one->host->refused++;
     else
         die("an answer that is none");
     if (--one->due) return;
@@ -131,7 +147,7 @@ static long load(char *text, struct host **hosts) {
     if (!addresses || !*hosts) die("malloc");
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
         if (*line == '@') {
-            (*hosts)[known].next = (*hosts)[known].end = count;
+            (*hosts)[known] = (struct host){.next = count, .end = count};
             if (!inet_aton(line + 1, &(*hosts)[known++].place)) die(line);
         } else {
             if (!known || strlen(line) > LONGEST / 2) die(line);

@@ -16,11 +16,11 @@
 #include <unistd.h>
 
 enum { FILES = 65536, EVENTS = 256, INPUT = 16384, OUTPUT = 262144, TRIES = 20, LONGEST = 512 };
-struct connection { int host, used, quit; char input[INPUT]; };
+struct connection { int host, used, quit, refused; char input[INPUT]; };
 
 static struct connection *open_ones[FILES];
 static int host_of[FILES]; /* of listeners: 1 + index */
-static int *open_at, peak, poll_fd;
+static int *open_at, peak, worst, poll_fd; /* peak: connections to one host; worst: refusals in one */
 static long connections, recipients, refused, rude;
 static char output[OUTPUT];
 
@@ -87,6 +87,7 @@ static char *reply(struct connection *from, const char *line, const char *end, c
         recipients++;
         if (!strncmp(line + 9, "user", 4)) return stpcpy(out, "250 2.1.5 Ok\r\n");
         refused++;
+        if (++from->refused > worst) worst = from->refused;
         out = stpcpy(out, "550 5.1.1 ");
         out = mempcpy(out, line + 8, end - line - 9); /* <address>, without the CR */
         return stpcpy(out, ": Recipient address rejected: no such user\r\n");
@@ -126,10 +127,11 @@ static void report(void) {
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
     double cpu = used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-    printf("{\"connections\": %ld, \"recipients\": %ld, \"refused\": %ld, \"rude\": %ld, \"peak\": %d, \"cpu\": %f}\n",
-           connections, recipients, refused, rude, peak, cpu);
+    printf("{\"connections\": %ld, \"recipients\": %ld, \"refused\": %ld, \"rude\": %ld, ", connections, recipients,
+           refused, rude);
+    printf("\"peak\": %d, \"worst\": %d, \"cpu\": %f}\n", peak, worst, cpu);
     fflush(stdout);
-    connections = recipients = refused = rude = peak = 0;
+    connections = recipients = refused = rude = peak = worst = 0;
 }
 
 int main(int count, char **arguments) {
