@@ -6,18 +6,19 @@ Redis pub/sub and may be lost.
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import msgspec
 
 from shared.errors import MessageUndecodable
-from shared.verdict import Reason, Result
-
-SCHEMA = 1
+from shared.verdict import Finding, Reason, Verdict
 
 
 class _Message(msgspec.Struct, kw_only=True, rename="camel"):
-    schema: int = SCHEMA
+    SCHEMA: ClassVar[int] = 1
+
+    schema: int = 1
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -29,8 +30,8 @@ class _Message(msgspec.Struct, kw_only=True, rename="camel"):
             message = msgspec.json.decode(body, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MessageUndecodable(f"not a {cls.__name__}: {type(error).__name__}", body) from error
-        if message.schema != SCHEMA:
-            raise MessageUndecodable(f"{cls.__name__} of schema {message.schema}, not {SCHEMA}", body)
+        if message.schema != cls.SCHEMA:
+            raise MessageUndecodable(f"{cls.__name__} of schema {message.schema}, not {cls.SCHEMA}", body)
         return message
 
 
@@ -56,15 +57,61 @@ class PutOff(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class ResultMessage(_Message, kw_only=True):
-    """The outcome of one WorkMessage. `results[i]` is None exactly where a PutOff names i."""
+    """The outcome of one WorkMessage: for each of its positions a finding, or a PutOff that names it.
 
+    A finding is said once, however many addresses it is about, and addresses are not repeated: the gateway has them. So
+    a message is a tenth of what its results are when they are written out.
+    """
+
+    SCHEMA: ClassVar[int] = 2
+
+    schema: int = 2
     batch_id: str
     file_id: str
     org_id: str
     attempt: int
     look: int = 0
-    results: list[Result | None]
+    findings: list[Finding]
+    found: list[int | None]  # by position: which finding; None: put off
+    checked_at: list[str]  # by position, RFC 3339; empty where it was put off
+    normalized: dict[int, str | None] = {}  # by position, where that is not the address as it was given
+    traces: dict[int, list[dict[str, Any]]] = {}  # by position, where asked for
     put_off: list[PutOff] = []
+
+    @classmethod
+    def about(cls, work: WorkMessage, verdicts: Sequence[Verdict | None], put_off: list[PutOff]) -> Self:
+        """The answer to `work`; `verdicts[i]` is None exactly where a PutOff names i."""
+        places: dict[int, int] = {}  # by identity: that is what makes this cheap
+        findings: list[Finding] = []
+        found: list[int | None] = []
+        normalized: dict[int, str | None] = {}
+        traces: dict[int, list[dict[str, Any]]] = {}
+        for index, verdict in enumerate(verdicts):
+            if verdict is None:
+                found.append(None)
+                continue
+            place = places.get(id(verdict.finding))
+            if place is None:
+                place = places[id(verdict.finding)] = len(findings)
+                findings.append(verdict.finding)
+            found.append(place)
+            if verdict.normalized != verdict.email:
+                normalized[index] = verdict.normalized
+            if verdict.trace:
+                traces[index] = list(verdict.trace)
+        return cls(
+            batch_id=work.batch_id,
+            file_id=work.file_id,
+            org_id=work.org_id,
+            attempt=work.attempt,
+            look=work.look,
+            findings=findings,
+            found=found,
+            checked_at=["" if verdict is None else verdict.checked_at for verdict in verdicts],
+            normalized=normalized,
+            traces=traces,
+            put_off=put_off,
+        )
 
 
 class BatchProgress(_Message, kw_only=True):

@@ -69,13 +69,23 @@ def catch_all(domain: str) -> str:
     return f"catch_all:{domain}"
 
 
-def verdict_cache(secret: bytes, org_id: str, address_key: str) -> str:
-    """String: a definite verdict, by keyed hash of organisation and normalised address, for RESULT_CACHE_TTL seconds.
+def verdicts(secret: bytes, org_id: str, domain: str, period: int | str) -> str:
+    """Hash: definite verdicts about addresses of one domain that were found in one period of RESULT_CACHE_TTL.
 
-    `secret`: SHA-256 of the internal token, which gateway and validators share.
+    Fields: `verdict_field`, and the findings they point to. `secret`: SHA-256 of the internal token, which gateway and
+    validators share. `period` may be a pattern.
     """
+    question = f"{org_id}\0{domain}".encode()
+    return f"verdicts:{hashlib.blake2b(question, key=secret, digest_size=16).hexdigest()}:{period}"
+
+
+VERDICT_FIELD_BYTES = 10
+
+
+def verdict_field(secret: bytes, org_id: str, address_key: str) -> bytes:
+    """The field of an address in `verdicts`: a keyed hash of organisation and normalised address."""
     question = f"{org_id}\0{address_key}".encode()
-    return f"verdict:{hashlib.blake2b(question, key=secret, digest_size=20).hexdigest()}"
+    return hashlib.blake2b(question, key=secret, digest_size=VERDICT_FIELD_BYTES).digest()
 
 
 # --- gateway ---

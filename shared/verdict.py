@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -121,6 +122,79 @@ class Result(msgspec.Struct, kw_only=True, gc=False):
     score: int  # 0 (will bounce) to 100 (safe)
     suggestion: str | None = None
     details: Details = msgspec.field(default_factory=Details)
+
+
+class Finding(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+    """What a verdict says apart from the address. One object for all addresses that were told the same.
+
+    A list of a thousand addresses at a domain has a few of these; that is why they are passed on and kept apart from
+    the addresses.
+    """
+
+    status: Status
+    reason: Reason
+    risk_level: RiskLevel
+    score: int
+    better: str | None = None  # the domain that was probably meant
+    why: str | None = None  # what is wrong with the syntax, in words for the user
+    dns: DnsDetails = msgspec.field(default_factory=DnsDetails)
+    smtp: SmtpDetails = msgspec.field(default_factory=SmtpDetails)
+    flags: Flags = msgspec.field(default_factory=Flags)
+    provider: str | None = None
+    score_parts: dict[str, int] = {}
+
+    def about(
+        self, email: str, normalized: str | None, checked_at: str, trace: Sequence[dict[str, Any]] = ()
+    ) -> Result:
+        """The verdict as users see it."""
+        local, _, domain = (normalized or "").rpartition("@")
+        return Result(
+            email=email,
+            normalized=normalized,
+            status=self.status,
+            is_valid=self.status is Status.VALID,
+            risk_level=self.risk_level,
+            reason=self.reason,
+            verify_status=VERIFY_STATUS[self.status],
+            score=self.score,
+            suggestion=f"{local}@{self.better}" if self.better is not None else None,
+            details=Details(
+                syntax=describe_syntax(local, domain) if self.why is None else {"valid": False, "why": self.why},
+                dns=self.dns,
+                smtp=self.smtp,
+                flags=self.flags,
+                provider=self.provider,
+                checked_at=checked_at,
+                score_parts=self.score_parts,
+                trace=list(trace),
+            ),
+        )
+
+
+def describe_syntax(local: str, domain: str) -> dict[str, Any]:
+    """`Details.syntax` of a well-formed address."""
+    return {"valid": True, "local": local, "domain": domain, "smtputf8": not local.isascii()}
+
+
+class Verdict(msgspec.Struct, kw_only=True, gc=False):
+    """A finding about an address. `normalized` is None exactly where the address is malformed."""
+
+    email: str  # as it was given
+    normalized: str | None
+    finding: Finding
+    checked_at: str  # RFC 3339, UTC
+    trace: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def status(self) -> Status:
+        return self.finding.status
+
+    @property
+    def reason(self) -> Reason:
+        return self.finding.reason
+
+    def result(self) -> Result:
+        return self.finding.about(self.email, self.normalized, self.checked_at, self.trace)
 
 
 BILLABLE: frozenset[Status] = frozenset({Status.VALID, Status.INVALID, Status.RISKY})

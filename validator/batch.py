@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from shared.address import Address, Malformed
 from shared.messages import PutOff
-from shared.verdict import Result
+from shared.verdict import Verdict
 from validator.evidence import Attempt, CatchAll, Evidence, Later, Route
 from validator.judge import judge
 from validator.lists import list_flags
@@ -29,11 +29,16 @@ class Batch:
         last_look: bool,
         trace: bool,
         on_progress: Callable[[int], None] | None,
+        line: Hashable = None,
+        urgent: bool = False,
     ) -> None:
-        self.results: list[Result | None] = [None] * size
+        """`line`, `urgent`: where its recipients stand at a mail host; without a line, in one of their own."""
+        self.results: list[Verdict | None] = [None] * size
         self.put_off: list[PutOff] = []
         self.closed = False
         self.trace = trace
+        self.line: Hashable = line or self
+        self.urgent = urgent
         self.open = size
         self._size = size
         self._look = look

@@ -82,7 +82,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False, cache_hash=Tr
     after: float | None = None  # seconds the host itself asked to wait (retry_hint of the text)
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class Route(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """Facts of the domain, shared by all its addresses in a batch. `hosts`: MX names in the order they are tried."""
 
     answer: DnsAnswer
@@ -103,7 +103,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     catch_all: CatchAll = CatchAll.NOT_ASKED
     random_after: float | None = None  # seconds the host asked to wait before the random address is tried again
     look: int = 0  # how many times this address has been put off before
-    last_look: bool = False  # True: the judge must give a Result, never Later
+    last_look: bool = False  # True: the judge must give a Verdict, never Later
     checked_at: str = ""  # RFC 3339, UTC
     trace: tuple[dict[str, Any], ...] = ()  # what Details.trace shows; filled only when asked for
 

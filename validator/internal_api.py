@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.errors import ServerUnreachable
 from shared.internal_token import token_matches
 from shared.messages import PutOff
-from shared.verdict import Result
+from shared.verdict import Verdict
 from validator.preflight import Preflight
 from validator.verdict_cache import VerdictCache
 from validator.worker import BatchProber
@@ -66,13 +66,13 @@ def _parts(request: Request) -> InternalParts:
 InternalPartsDep = Annotated[InternalParts, Depends(_parts)]
 
 
-async def _verify_one(parts: InternalParts, body: ValidateRequest) -> Result | PutOff:
+async def _verify_one(parts: InternalParts, body: ValidateRequest) -> Verdict | PutOff:
     if not body.trace:
         cached = await parts.cache.recall(body.org_id, [body.email])
         if cached:
             return cached[0]
     results, put_off = await parts.probe.check_batch(
-        [body.email], look=0, last_look=False, trace=body.trace, deadline=body.timeout
+        [body.email], look=0, last_look=False, trace=body.trace, deadline=body.timeout, urgent=True
     )
     if put_off:
         return put_off[0]
@@ -93,7 +93,7 @@ def create_internal_api(parts: InternalParts) -> FastAPI:
         outcome = await _verify_one(parts, body)
         if isinstance(outcome, PutOff):
             return Response(msgspec.json.encode({"putOff": outcome}), 202, media_type="application/json")
-        return Response(msgspec.json.encode(outcome), 200, media_type="application/json")
+        return Response(msgspec.json.encode(outcome.result()), 200, media_type="application/json")
 
     @app.get("/internal/v1/breakers", dependencies=[TokenChecked])
     async def breakers(parts: InternalPartsDep) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The one place with an opinion: Evidence in, a Result or "look again later" out. Pure, and total: it never raises.
+"""The one place with an opinion: Evidence in, a Verdict or "look again later" out. Pure, and total: it never raises.
 
 What can never happen here: `invalid` from a 4xx, from silence, from a refusal of us, or from anything said before RCPT;
 `valid` without a 250 or 251 to RCPT itself; an attribute (role, disposable, free) in front of an `invalid`.
@@ -12,21 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from shared.address import Address, Malformed
-from shared.verdict import (
-    VERIFY_STATUS,
-    Details,
-    DnsDetails,
-    Flags,
-    Reason,
-    Result,
-    RiskLevel,
-    SmtpDetails,
-    Status,
-)
-from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase
+from shared.verdict import DnsDetails, Finding, Flags, Reason, SmtpDetails, Status, Verdict
+from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase, Route
 from validator.lists import Flags as ListFlags
 from validator.score import risk_level, score_parts, total
 from validator.smtp.classify import ReplyClass, find_status
@@ -38,7 +27,7 @@ _NO_FLAGS = ListFlags(role=False, disposable=False, disposable_wide=False, free=
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opinion:
-    """All there are stand below as constants, so they compare by identity, which is what makes `_shape` cheap.
+    """All there are stand below as constants, so they compare by identity, which is what makes `_finding` cheap.
 
     `patience`: looks after the first that are worth spending on it (0: it is final; None: all there are).
     `unproven`: accepted, but the random address at the same domain got no clear answer: points off.
@@ -48,15 +37,6 @@ class _Opinion:
     reason: Reason
     patience: int | None = 0
     unproven: int = 0
-
-
-class _Shape(NamedTuple):
-    """What results of one opinion and the same flags have in common. Shared between them: never changed."""
-
-    score: int
-    parts: dict[str, int]
-    risk: RiskLevel
-    flags: Flags
 
 
 _BY_DNS: dict[DnsAnswer, _Opinion] = {
@@ -107,7 +87,7 @@ _ROLE = {unproven: _Opinion(Status.RISKY, Reason.ROLE_ACCOUNT, unproven=unproven
 _VALID = {unproven: _Opinion(Status.VALID, Reason.ACCEPTED, unproven=unproven) for unproven in _DOUBTS}
 
 
-def judge(evidence: Evidence) -> Result | Later:
+def judge(evidence: Evidence) -> Verdict | Later:
     """The verdict on the address, or Later where more can be learnt and this is not the last look."""
     if isinstance(evidence.address, Malformed):
         return _malformed(evidence, evidence.address)
@@ -116,7 +96,7 @@ def judge(evidence: Evidence) -> Result | Later:
     if waits and not evidence.last_look:
         after = evidence.attempts[-1].after if evidence.attempts else None
         return Later(opinion.reason, evidence.random_after if opinion.unproven else after)
-    return _result(evidence, evidence.address, opinion)
+    return _verdict(evidence, evidence.address, opinion)
 
 
 def _opinion(evidence: Evidence) -> _Opinion:
@@ -170,91 +150,89 @@ def _accepted(evidence: Evidence) -> _Opinion:
     return (_ROLE if flags is not None and flags.role else _VALID)[unproven]
 
 
-def _malformed(evidence: Evidence, address: Malformed) -> Result:
-    return Result(
-        email=evidence.given,
-        normalized=None,
+def _malformed(evidence: Evidence, address: Malformed) -> Verdict:
+    finding = Finding(
         status=Status.INVALID,
-        is_valid=False,
-        risk_level=risk_level(Status.INVALID, 0),
         reason=Reason.INVALID_SYNTAX,
-        verify_status=VERIFY_STATUS[Status.INVALID],
+        risk_level=risk_level(Status.INVALID, 0),
         score=0,
-        details=Details(syntax={"valid": False, "why": address.why}, checked_at=evidence.checked_at),
+        why=address.why,
     )
+    return Verdict(email=evidence.given, normalized=None, finding=finding, checked_at=evidence.checked_at)
 
 
-def _result(evidence: Evidence, address: Address, opinion: _Opinion) -> Result:
-    route = evidence.route
-    better = suggest_domain(address.domain)
-    shape = _shape(
+def _verdict(evidence: Evidence, address: Address, opinion: _Opinion) -> Verdict:
+    attempts = evidence.attempts
+    reached = any(attempt.address for attempt in attempts)
+    finding = _finding(
         opinion,
         evidence.flags or _NO_FLAGS,
-        better is not None,
-        route is not None and route.implicit,
+        suggest_domain(address.domain),
+        evidence.route,
+        attempts[-1] if attempts else None,
+        evidence.look + reached,
         evidence.catch_all is CatchAll.YES,
     )
-    return Result(
+    return Verdict(
         email=evidence.given,
         normalized=f"{address.local}@{address.domain}",
-        status=opinion.status,
-        is_valid=opinion.status is Status.VALID,
-        risk_level=shape.risk,
-        reason=opinion.reason,
-        verify_status=VERIFY_STATUS[opinion.status],
-        score=shape.score,
-        suggestion=f"{address.local}@{better}" if better is not None else None,
-        details=Details(
-            syntax={
-                "valid": True,
-                "local": address.local,
-                "domain": address.domain,
-                "smtputf8": address.smtputf8,
-            },
-            dns=DnsDetails(mx=list(route.hosts), implicit=route.implicit) if route else DnsDetails(),
-            smtp=_smtp(evidence),
-            flags=shape.flags,
-            provider=route.provider.name if route and route.provider else None,
-            checked_at=evidence.checked_at,
-            score_parts=shape.parts,
-            trace=list(evidence.trace),
-        ),
+        finding=finding,
+        checked_at=evidence.checked_at,
+        trace=evidence.trace,
     )
 
 
-@lru_cache(maxsize=4096)
-def _shape(opinion: _Opinion, flags: ListFlags, mistyped: bool, implicit: bool, catch_all: bool) -> _Shape:  # noqa: FBT001 - the key of a cache
+@lru_cache(maxsize=16_384)
+def _finding(  # noqa: PLR0917 - the key of a cache
+    opinion: _Opinion,
+    flags: ListFlags,
+    better: str | None,
+    route: Route | None,
+    last: Attempt | None,
+    looks: int,
+    catch_all: bool,  # noqa: FBT001
+) -> Finding:
+    """What all results have in common that rest on the same: made once, shared, never changed."""
+    implicit = route is not None and route.implicit
     parts = score_parts(
         opinion.status,
         opinion.reason,
         role=flags.role,
         disposable=flags.disposable,
         disposable_wide=flags.disposable_wide,
-        mistyped=mistyped,
+        mistyped=better is not None,
         unproven=opinion.unproven,
         implicit_mx=implicit,
     )
-    shown = Flags(
-        role=flags.role,
-        disposable=flags.disposable,
-        free=flags.free,
-        catch_all=catch_all,
-        mailbox_full=opinion.reason is Reason.MAILBOX_FULL,
-        disabled=opinion.reason is Reason.MAILBOX_DISABLED,
-    )
     score = total(parts)
-    return _Shape(score, parts, risk_level(opinion.status, score), shown)
+    return Finding(
+        status=opinion.status,
+        reason=opinion.reason,
+        risk_level=risk_level(opinion.status, score),
+        score=score,
+        better=better,
+        dns=DnsDetails(mx=list(route.hosts), implicit=implicit) if route else DnsDetails(),
+        smtp=_smtp(last, looks),
+        flags=Flags(
+            role=flags.role,
+            disposable=flags.disposable,
+            free=flags.free,
+            catch_all=catch_all,
+            mailbox_full=opinion.reason is Reason.MAILBOX_FULL,
+            disabled=opinion.reason is Reason.MAILBOX_DISABLED,
+        ),
+        provider=route.provider.name if route and route.provider else None,
+        score_parts=parts,
+    )
 
 
-def _smtp(evidence: Evidence) -> SmtpDetails:
-    if not evidence.attempts:
-        return SmtpDetails(attempts=evidence.look)
-    last = evidence.attempts[-1]
-    reached = bool(last.address) or any(attempt.address for attempt in evidence.attempts)
+def _smtp(last: Attempt | None, looks: int) -> SmtpDetails:
+    if last is None:
+        return SmtpDetails(attempts=looks)
     return SmtpDetails(
         code=last.code,
         enhanced=find_status(last.code, last.text) if last.code is not None else None,
         text=last.text[:MAX_REPLY_TEXT] or None,
         host=last.host,
-        attempts=evidence.look + (1 if reached else 0),
+        attempts=looks,
     )

@@ -19,7 +19,7 @@ from shared.address import Address, Malformed, parse_address
 from shared.logs import get_log
 from shared.messages import PutOff
 from shared.settings import Settings
-from shared.verdict import Result
+from shared.verdict import Verdict
 from validator.batch import Batch
 from validator.dns.route import MailHost as Host
 from validator.dns.route import MailRoute
@@ -87,12 +87,23 @@ class Probe:
         trace: bool,
         deadline: float,
         on_progress: Callable[[int], None] | None = None,
-    ) -> tuple[list[Result | None], list[PutOff]]:
+        file_id: str = "",
+        urgent: bool = False,
+    ) -> tuple[list[Verdict | None], list[PutOff]]:
         """Verdicts by position, None exactly where a PutOff names it. `deadline`: seconds from now.
+        At a mail host files have their turns, and `urgent` addresses come before all files.
 
         Never raises for what a server, a name server or an address does.
         """
-        batch = Batch(len(emails), look=look, last_look=last_look, trace=trace, on_progress=on_progress)
+        batch = Batch(
+            len(emails),
+            look=look,
+            last_look=last_look,
+            trace=trace,
+            on_progress=on_progress,
+            line=file_id,
+            urgent=urgent,
+        )
         domains: Members = {}
         for index, email in enumerate(emails):
             address = _parse(email)

@@ -1,18 +1,25 @@
 """Definite verdicts, reused for RESULT_CACHE_TTL seconds so that nobody's mail server is asked the same thing twice.
 
-Kept per organisation (a shared cache would tell one customer what another one asks about), in Redis under a keyed hash.
-No address is stored: the key is a hash, and the address is cut out of the value and put back from the question, also
+Kept per organisation (a shared cache would tell one customer what another one asks about), in Redis under keyed hashes.
+No address is stored: the key is a hash, and the address is cut out of the finding and put back from the question, also
 where the server's reply repeats it. Redis away: nothing is recalled or remembered, and the address is simply probed.
 
-This runs for every address, so a batch is two script calls, each with one packed argument (a thousand arguments would
-cost more than finding the verdicts), and a value is one packed array.
+One Redis hash holds the verdicts about a domain from one period, as long as the time to live; so what is still fresh
+lies in this period's hash or the last one's, and both end by themselves. An address is a field of ten bytes whose value
+is when, and which finding; a finding is a field of its own, once for all addresses it is about. That, and one packed
+argument a domain, keeps the cost for each address at a few microseconds and a hundred bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.resources import files
 
 import msgspec
 from redis.asyncio import Redis
@@ -21,7 +28,7 @@ from redis.exceptions import RedisError
 from shared import redis_keys
 from shared.address import Address, parse_address
 from shared.logs import get_log
-from shared.verdict import VERIFY_STATUS, Details, DnsDetails, Flags, Reason, Result, RiskLevel, SmtpDetails, Status
+from shared.verdict import Finding, Reason, Verdict
 
 log = get_log("validator.verdict_cache")
 
@@ -37,101 +44,136 @@ DEFINITE: frozenset[Reason] = frozenset(
     }
 )  # what only a conversation can tell; the rest is cheap to find again or may change at any moment
 _PLACEHOLDER = "<address>"
-# ARGV[1]: the keys, packed. Returns place from 1 and value of each one that is there.
-_FIND = """
-local found = {}
-for place, key in ipairs(cmsgpack.unpack(ARGV[1])) do
-  local value = redis.call('GET', key)
-  if value then
-    found[#found + 1] = place
-    found[#found + 1] = value
-  end
-end
-return found
-"""
-# ARGV: seconds; keys and values in turn, each after its length (the server's msgpack reads no binary strings).
-_KEEP = """
-local at = 1
-while at <= #ARGV[2] do
-  local key, value, after = struct.unpack('>I4c0I4c0', ARGV[2], at)
-  redis.call('SET', key, value, 'EX', ARGV[1])
-  at = after
-end
-"""
+_NAME_BYTES = 8  # of a finding: the hash of what it says
 
 
 class _Kept(msgspec.Struct, array_like=True):
-    """A verdict without its address. A change of fields is a change of `version`, which makes older values unknown."""
+    """A change of a finding's fields is a change of `version`, which makes older values unknown."""
 
     version: int
-    status: Status
-    risk_level: RiskLevel
-    reason: Reason
-    score: int
-    dns: DnsDetails
-    smtp: SmtpDetails
-    flags: Flags
-    provider: str | None
-    checked_at: str
-    score_parts: dict[str, int]
+    finding: Finding
 
 
-_VERSION = 1
+_VERSION = 2
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Kept)
+
+
+@dataclass(slots=True)
+class _Blank:
+    """A finding on its way to Redis. `text`: its reply, folded, in which an address may stand."""
+
+    text: str
+    name: bytes
+    value: bytes
+
+
+@dataclass(slots=True)
+class _Domain:
+    """What is kept about the addresses of one."""
+
+    addresses: list[bytes] = field(default_factory=list)
+    findings: dict[bytes, bytes] = field(default_factory=dict)  # by name
 
 
 class VerdictCache:
     """`secret` keys the hashes; all validators of one installation share it (the internal token)."""
 
-    def __init__(self, redis: Redis, *, ttl: float, secret: str) -> None:
+    def __init__(self, redis: Redis, *, ttl: float, secret: str, clock: Callable[[], float] = time.time) -> None:
         self._redis = redis
         self._ttl = int(ttl)
         self._secret = hashlib.sha256(secret.encode()).digest()
-        self._find = redis.register_script(_FIND)
-        self._keep = redis.register_script(_KEEP)
+        self._clock = clock
+        self._find, self._keep = (
+            redis.register_script((files("validator") / f"verdict_cache_{verb}.lua").read_text("utf-8"))
+            for verb in ("find", "keep")
+        )
 
-    def key(self, org_id: str, normalized: str) -> str:
-        """The Redis key of a verdict, for whoever must erase it."""
-        return redis_keys.verdict_cache(self._secret, org_id, normalized.casefold())
-
-    async def recall(self, org_id: str, emails: Sequence[str]) -> dict[int, Result]:
+    async def recall(self, org_id: str, emails: Sequence[str]) -> dict[int, Verdict]:
         """Verdicts still fresh, by position in `emails`, about the spelling that was asked."""
         if not self._ttl:
             return {}
-        keys = [self.key(org_id, _casefolded(email)) for email in emails]
+        now = self._clock()
+        question, places = self._question(org_id, emails, int(now) // self._ttl)
         try:
-            found: list[Any] = await self._find(args=[_ENCODER.encode(keys)])
+            blobs, known = await self._find(args=question)
         except RedisError as error:
             log.info("cache_unavailable", error=type(error).__name__)
             return {}
-        recalled: dict[int, Result] = {}
-        for place, value in zip(found[::2], found[1::2], strict=True):
-            address = parse_address(emails[place - 1])
-            result = _restored(value, address) if isinstance(address, Address) else None
-            if result is not None:
-                recalled[place - 1] = result
+        findings = [_read(blob) for blob in blobs]
+        recalled: dict[int, Verdict] = {}
+        for place, number, at in zip(known[::3], known[1::3], known[2::3], strict=True):
+            index = places[place - 1]
+            address = parse_address(emails[index])
+            finding = findings[number - 1]
+            if finding is not None and isinstance(address, Address) and now < at + self._ttl:
+                recalled[index] = Verdict(
+                    email=address.given,
+                    normalized=address.normalized,
+                    finding=_with_address(finding, address),
+                    checked_at=_rfc3339(at),
+                )
         return recalled
 
-    async def remember(self, org_id: str, results: Sequence[Result | None]) -> None:
-        """Keep the definite ones among `results`."""
+    def _question(self, org_id: str, emails: Sequence[str], period: int) -> tuple[list[str | bytes | int], list[int]]:
+        """The script's arguments, and the positions in `emails` in the order in which it takes them."""
+        domains: dict[str, list[int]] = defaultdict(list)
+        fields: list[bytes] = []
+        for index, email in enumerate(emails):
+            address_key = _casefolded(email)
+            fields.append(redis_keys.verdict_field(self._secret, org_id, address_key))
+            domains[address_key.rpartition("@")[2]].append(index)
+        question: list[str | bytes | int] = [redis_keys.VERDICT_FIELD_BYTES]
+        for domain, members in domains.items():
+            question += [redis_keys.verdicts(self._secret, org_id, domain, one) for one in (period, period - 1)]
+            question.append(b"".join([fields[index] for index in members]))
+        return question, [index for members in domains.values() for index in members]
+
+    async def remember(self, org_id: str, verdicts: Sequence[Verdict | None]) -> None:
+        """Keep the definite ones among `verdicts`."""
         if not self._ttl:
             return
-        kept: list[bytes] = []
-        for result in results:
-            if result is not None and result.reason in DEFINITE and result.normalized is not None:
-                key, value = self.key(org_id, result.normalized).encode(), _blanked(result)
-                kept += (len(key).to_bytes(4), key, len(value).to_bytes(4), value)
-        if not kept:
-            return
+        domains: dict[str, _Domain] = defaultdict(_Domain)
+        blanks: dict[int, _Blank] = {}  # by identity of the finding
+        for verdict in verdicts:
+            if verdict is None or verdict.normalized is None or verdict.finding.reason not in DEFINITE:
+                continue
+            address_key = verdict.normalized.casefold()
+            local, _, domain = address_key.rpartition("@")
+            blank = blanks.get(id(verdict.finding))
+            if blank is None:
+                blank = blanks[id(verdict.finding)] = _blank(verdict.finding, verdict.finding.smtp.text)
+            if local in blank.text or "@" in blank.text:
+                blank = _blank(verdict.finding, _without_address(verdict.finding.smtp.text or "", verdict))
+            kept = domains[domain]
+            kept.findings[blank.name] = blank.value
+            kept.addresses += (
+                redis_keys.verdict_field(self._secret, org_id, address_key),
+                _seconds(verdict.checked_at),
+                blank.name,
+            )
+        if domains:
+            await self._store(org_id, domains)
+
+    async def _store(self, org_id: str, domains: dict[str, _Domain]) -> None:
+        period = int(self._clock()) // self._ttl
+        told: list[bytes | str | int] = [2 * self._ttl, redis_keys.VERDICT_FIELD_BYTES, 4 + _NAME_BYTES, _NAME_BYTES]
+        for domain, kept in domains.items():
+            findings = [
+                part
+                for name, value in kept.findings.items()
+                for part in ((len(name) + len(value)).to_bytes(4), name, value)
+            ]
+            key = redis_keys.verdicts(self._secret, org_id, domain, period)
+            told += (key, b"".join(kept.addresses), b"".join(findings))
         try:
-            await self._keep(args=[self._ttl, b"".join(kept)])
+            await self._keep(args=told)
         except RedisError as error:
             log.info("cache_unavailable", error=type(error).__name__)
 
 
 def _casefolded(email: str) -> str:
-    """What `normalized.casefold()` is for an address. For anything else a word under which nothing is kept.
+    """What `normalized.casefold()` is for an address; empty for anything else.
 
     An ASCII address without quotes differs from its normal form only in the case of its domain.
     """
@@ -141,34 +183,28 @@ def _casefolded(email: str) -> str:
     return address.key if isinstance(address, Address) else ""
 
 
-def _blanked(result: Result) -> bytes:
-    smtp = result.details.smtp
-    if smtp.text:
-        smtp = msgspec.structs.replace(smtp, text=_without_address(smtp.text, result))
-    details = result.details
-    return _ENCODER.encode(
-        _Kept(
-            _VERSION,
-            result.status,
-            result.risk_level,
-            result.reason,
-            result.score,
-            details.dns,
-            smtp,
-            details.flags,
-            details.provider,
-            details.checked_at,
-            details.score_parts,
-        )
-    )
+@lru_cache(maxsize=1_024)
+def _seconds(rfc3339: str) -> bytes:
+    """Four bytes, since the epoch; to the second."""
+    return int(datetime.fromisoformat(rfc3339).timestamp()).to_bytes(4)
 
 
-def _without_address(text: str, result: Result) -> str:
-    normalized = result.normalized or ""
+@lru_cache(maxsize=1_024)
+def _rfc3339(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _blank(finding: Finding, text: str | None) -> _Blank:
+    if text != finding.smtp.text:
+        finding = msgspec.structs.replace(finding, smtp=msgspec.structs.replace(finding.smtp, text=text))
+    value = _ENCODER.encode(_Kept(_VERSION, finding))
+    return _Blank((text or "").casefold(), hashlib.blake2b(value, digest_size=_NAME_BYTES).digest(), value)
+
+
+def _without_address(text: str, verdict: Verdict) -> str:
+    normalized = verdict.normalized or ""
     local = normalized.rpartition("@")[0]
-    if "@" not in text and text.isascii() and local.lower() not in text.lower():
-        return text
-    for spelling in (result.email, normalized, local):
+    for spelling in (verdict.email, normalized, local):
         text = _cut_word(text, spelling)
     return text
 
@@ -193,36 +229,17 @@ def _cut_word(text: str, word: str) -> str:
     return "".join((*parts, text[start:]))
 
 
-def _restored(value: bytes, address: Address) -> Result | None:
+def _read(value: bytes) -> Finding | None:
     try:
         kept = _DECODER.decode(value)
     except msgspec.DecodeError:
         return None
-    if kept.version != _VERSION:
-        return None
-    if kept.smtp.text:
-        kept.smtp.text = kept.smtp.text.replace(_PLACEHOLDER, address.normalized)
-    return Result(
-        email=address.given,
-        normalized=address.normalized,
-        status=kept.status,
-        is_valid=kept.status is Status.VALID,
-        risk_level=kept.risk_level,
-        reason=kept.reason,
-        verify_status=VERIFY_STATUS[kept.status],
-        score=kept.score,
-        details=Details(
-            syntax={
-                "valid": True,
-                "local": address.local,
-                "domain": address.domain,
-                "smtputf8": address.smtputf8,
-            },
-            dns=kept.dns,
-            smtp=kept.smtp,
-            flags=kept.flags,
-            provider=kept.provider,
-            checked_at=kept.checked_at,
-            score_parts=kept.score_parts,
-        ),
-    )
+    return kept.finding if kept.version == _VERSION else None
+
+
+def _with_address(finding: Finding, address: Address) -> Finding:
+    text = finding.smtp.text
+    if not text or _PLACEHOLDER not in text:
+        return finding
+    smtp = msgspec.structs.replace(finding.smtp, text=text.replace(_PLACEHOLDER, address.normalized))
+    return msgspec.structs.replace(finding, smtp=smtp)

@@ -24,7 +24,7 @@ from shared.errors import BrokerUnavailable, MessageUndecodable
 from shared.logs import get_log
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.topology import RESULTS, WORK
-from shared.verdict import Result
+from shared.verdict import Verdict
 from validator.progress import ProgressReporter
 from validator.verdict_cache import VerdictCache
 
@@ -50,7 +50,9 @@ class BatchProber(Protocol):
         trace: bool,
         deadline: float,
         on_progress: Callable[[int], None] | None = None,
-    ) -> tuple[list[Result | None], list[PutOff]]: ...
+        file_id: str = "",
+        urgent: bool = False,
+    ) -> tuple[list[Verdict | None], list[PutOff]]: ...
 
 
 class Worker:
@@ -142,7 +144,7 @@ class Worker:
     async def _verify(self, work: WorkMessage) -> None:
         cached = await self._cache.recall(work.org_id, work.emails) if not work.trace else {}
         asked = [index for index in range(len(work.emails)) if index not in cached]
-        results: list[Result | None] = [cached.get(index) for index in range(len(work.emails))]
+        results: list[Verdict | None] = [cached.get(index) for index in range(len(work.emails))]
         put_off: list[PutOff] = []
         if asked:
             report = self._progress.of_batch(work.file_id, work.batch_id, work.attempt, already=len(cached))
@@ -153,19 +155,12 @@ class Worker:
                 trace=work.trace,
                 deadline=self._batch_deadline,
                 on_progress=report,
+                file_id=work.file_id,
             )
             for index, result in zip(asked, fresh, strict=True):
                 results[index] = result
             put_off = [PutOff(index=asked[late.index], reason=late.reason, after=late.after) for late in put_off]
-        message = ResultMessage(
-            batch_id=work.batch_id,
-            file_id=work.file_id,
-            org_id=work.org_id,
-            attempt=work.attempt,
-            look=work.look,
-            results=results,
-            put_off=put_off,
-        )
+        message = ResultMessage.about(work, results, put_off)
         await self._broker.publish(RESULTS, message.encode(), f"{work.batch_id}:{work.attempt}")
         self._progress.forget(work.batch_id)
         for status, count in Counts(result.status for result in results if result is not None).items():

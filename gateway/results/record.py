@@ -18,19 +18,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
-
 from gateway.batches.state import FINISH_BATCH, OPEN_BATCH, PUT_OFF
 from gateway.collections import BATCHES, FILES
 from gateway.health import metrics
 from gateway.results.announce import Announcer
 from gateway.results.summary import STATUSES, add_up, summarise
-from gateway.results.verdicts import undecided_result
+from gateway.results.verdicts import found_results, undecided_result
 from shared.broker import Broker, Delivery, Subscription
 from shared.documents import Change, Document, Documents, Lte
 from shared.errors import DocumentsUnavailable, MessageUndecodable
 from shared.logs import get_log
-from shared.messages import SCHEMA, PutOff
+from shared.messages import PutOff, ResultMessage
 from shared.topology import RESULTS
 from shared.verdict import Reason
 
@@ -43,35 +41,6 @@ RETRY_PAUSE = 1.0  # seconds between tries while the documents do not answer
 Clock = Callable[[], float]
 
 
-class Arrived(msgspec.Struct, kw_only=True, rename="camel"):
-    """A ResultMessage (shared/messages.py) as it is stored: its results stay the JSON objects they are.
-
-    Decoding them to structs and back would cost as much as all the rest of recording.
-    """
-
-    schema: int
-    batch_id: str
-    file_id: str
-    attempt: int
-    look: int = 0
-    results: list[dict[str, Any] | None]
-    put_off: list[PutOff] = []
-
-
-_decoder = msgspec.json.Decoder(Arrived)
-
-
-def decode_results(body: bytes) -> Arrived:
-    """Raises MessageUndecodable."""
-    try:
-        message = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MessageUndecodable(f"not a ResultMessage: {type(error).__name__}", body) from error
-    if message.schema != SCHEMA:
-        raise MessageUndecodable(f"a ResultMessage of schema {message.schema}, not {SCHEMA}", body)
-    return message
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What recording a message changes: the update and its fence, and the results it brings."""
@@ -82,7 +51,7 @@ class Outcome:
     put_off: int
 
 
-def plan_record(batch: Document, message: Arrived, delays: tuple[float, ...], now: float) -> Outcome | None:
+def plan_record(batch: Document, message: ResultMessage, delays: tuple[float, ...], now: float) -> Outcome | None:
     """The update for `message`, or None where it changes nothing. Pure.
 
     Raises MessageUndecodable for a message that does not fit the batch it names.
@@ -92,21 +61,16 @@ def plan_record(batch: Document, message: Arrived, delays: tuple[float, ...], no
         return None
     emails, rows = batch["emails"], batch["rows"]
     put_off = {one.index: one for one in message.put_off}
-    missing = {index for index, result in enumerate(message.results) if result is None}
-    if len(message.results) != len(emails) or missing != put_off.keys():
+    missing = {index for index, finding in enumerate(message.found) if finding is None}
+    if len(message.found) != len(emails) or missing != put_off.keys():
         raise MessageUndecodable("a ResultMessage whose results are not those of its batch", b"")
     last = look >= len(delays)
-    results: list[dict[str, Any]] = []
-    for index, result in enumerate(message.results):
-        if result is not None:
-            result["row"] = rows[index]
-            results.append(result)
-        elif last:
-            results.append({**undecided_result(emails[index], put_off[index].reason, now), "row": rows[index]})
-    try:
-        fresh = summarise(results)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise MessageUndecodable(f"a ResultMessage whose results are none: {type(error).__name__}", b"") from error
+    results = found_results(message, emails, rows)
+    if last:
+        results += [
+            {**undecided_result(emails[at], put_off[at].reason, now), "row": rows[at]} for at in sorted(put_off)
+        ]
+    fresh = summarise(results)
     left = [] if last else sorted(put_off)
     where = {"look": look, "lookAttempt": Lte(attempt)}
     kept: dict[str, Any] = {
@@ -202,7 +166,7 @@ class Recorder:
                 await delivery.ack()
 
     async def _record_patiently(self, delivery: Delivery) -> None:
-        message = decode_results(delivery.body)
+        message = ResultMessage.decode(delivery.body)
         while True:
             try:
                 await self.record(message)
@@ -221,7 +185,7 @@ class Recorder:
             return False
         return True
 
-    async def record(self, message: Arrived) -> bool:
+    async def record(self, message: ResultMessage) -> bool:
         """Store a message's results; False where they change nothing.
 
         Raises MessageUndecodable, DocumentsUnavailable.

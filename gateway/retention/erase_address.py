@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from gateway.parts import Parts
 from gateway.results.summary import summarise
 from gateway.results.verdicts import undecided_result
 from gateway.retention.blank import blank, spellings
+from gateway.retention.forget_verdict import forget_verdict
 from gateway.retention.suppress import suppress, suppression_key
-from gateway.retention.verdict_key import verdict_key
 from gateway.uploads.folder import export_folder, upload_folder
 from shared.address import Address, parse_address
 from shared.documents import Change, Document
@@ -72,7 +73,7 @@ async def carry_out(parts: Parts, erasure: Document) -> None:
             continue
         on_disk, told = await _erase_from_file(parts, file, address)
         files, results = files + bool(on_disk or told), results + told
-    await _forget(parts, verdict_key(parts.settings, erasure["orgId"], address))
+    await _forget(forget_verdict(parts.redis, parts.settings, erasure["orgId"], address))
     done = {"state": "done", "sealed": "", "files": files, "results": results, "finishedAt": time.time()}
     await parts.documents.update(ERASURES, erasure["_id"], Change(set=done), {"state": "running"})
     await parts.documents.scrub()
@@ -90,7 +91,7 @@ async def _erase_from_file(parts: Parts, file: Document, address: Address) -> tu
         changed += await _erase_from_batch(parts, batch, address)
     if found or changed:
         await asyncio.to_thread(_remove_exports, export_folder(parts.settings, file_id))
-        await _forget(parts, file_events(file_id))
+        await _forget(parts.redis.delete(file_events(file_id)))
         parts.machine.file_changed(file_id)
     return found, changed
 
@@ -113,9 +114,9 @@ def _remove_exports(folder: Path) -> None:
         path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
 
 
-async def _forget(parts: Parts, redis_key: str) -> None:
+async def _forget(in_redis: Awaitable[object]) -> None:
     try:
-        await parts.redis.delete(redis_key)
+        await in_redis
     except RedisError as error:  # it ends by itself, by its time to live
         log.warning("redis_key_not_erased", error=type(error).__name__)
 

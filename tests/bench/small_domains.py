@@ -14,6 +14,7 @@ from typing import Any
 
 from services.maillab.big import big_addresses, big_world
 from shared.process import GC_THRESHOLDS
+from shared.verdict import Status
 from tests.bench.measure import LabInfo, lab_of, table
 from tests.bench.probe_engine import LabProcess, naive, probe_of
 
@@ -31,7 +32,7 @@ async def _ours(lab: LabProcess, emails: list[str]) -> int:
             for results, put_off in await asyncio.gather(
                 *(probe.check_batch(batch, look=0, last_look=True, trace=False, deadline=600) for batch in batches)
             ):
-                valid += sum(result is not None and result.is_valid for result in results)
+                valid += sum(result is not None and result.status is Status.VALID for result in results)
                 if put_off:
                     raise RuntimeError("a healthy lab puts nothing off")
     return valid

@@ -33,7 +33,7 @@ from shared.process import GC_THRESHOLDS
 from shared.redis_client import connect
 from shared.settings import Settings
 from shared.topology import RESULTS, WORK
-from shared.verdict import VERIFY_STATUS, Reason, Result, RiskLevel, Status
+from shared.verdict import Finding, Reason, RiskLevel, Status, Verdict
 from tests.bench.measure import LabInfo, lab_of, peak_rss, run_apart, table
 from tests.servers import RabbitServer, ValkeyServer
 from validator.progress import ProgressReporter
@@ -67,10 +67,12 @@ class Naive:
         trace: bool,
         deadline: float,
         on_progress: Callable[[int], None] | None = None,
-    ) -> tuple[list[Result | None], list[PutOff]]:
+        file_id: str = "",
+        urgent: bool = False,
+    ) -> tuple[list[Verdict | None], list[PutOff]]:
         return list(await asyncio.gather(*map(self._ask, emails))), []
 
-    async def _ask(self, email: str) -> Result | None:
+    async def _ask(self, email: str) -> Verdict:
         mx = f"mx{int(email.partition('@d')[2].partition('.')[0]) % HOSTS}.bench.test"
         async with self._slots[mx]:
             client = aiosmtplib.SMTP(
@@ -84,17 +86,13 @@ class Naive:
             except aiosmtplib.SMTPRecipientRefused as error:
                 code = error.code
             await client.quit()
-        status = Status.VALID if code == 250 else Status.INVALID
-        return Result(
-            email=email,
-            normalized=email,
-            status=status,
-            is_valid=code == 250,
-            risk_level=RiskLevel.LOW,
+        finding = Finding(
+            status=Status.VALID if code == 250 else Status.INVALID,
             reason=Reason.ACCEPTED if code == 250 else Reason.MAILBOX_MISSING,
-            verify_status=VERIFY_STATUS[status],
+            risk_level=RiskLevel.LOW,
             score=50,
         )
+        return Verdict(email=email, normalized=email, finding=finding, checked_at="2026-01-01T00:00:00Z")
 
 
 @contextlib.asynccontextmanager
@@ -160,7 +158,7 @@ async def _count_reasons(broker: RabbitBroker, wanted: int) -> dict[str, int]:
     async with broker.subscribe(RESULTS, 16) as deliveries:
         async for delivery in deliveries:
             message = msgspec.json.decode(delivery.body, type=ResultMessage)
-            reasons.update(str(result.reason) if result is not None else "put_off" for result in message.results)
+            reasons.update("put_off" if at is None else str(message.findings[at].reason) for at in message.found)
             await delivery.ack()
             wanted -= 1
             if not wanted:

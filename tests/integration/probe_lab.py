@@ -30,9 +30,10 @@ class Bench:
     async def check(
         self, *emails: str, look: int = 0, last_look: bool = True, trace: bool = False, deadline: float = 60
     ) -> tuple[list[Result | None], list[PutOff]]:
-        return await self.probe.check_batch(
+        verdicts, put_off = await self.probe.check_batch(
             list(emails), look=look, last_look=last_look, trace=trace, deadline=deadline
         )
+        return [verdict and verdict.result() for verdict in verdicts], put_off
 
     async def reasons(self, *emails: str) -> list[str]:
         results, put_off = await self.check(*emails)

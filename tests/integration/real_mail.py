@@ -40,7 +40,10 @@ class Asker:
     async def check(
         self, *emails: str, look: int = 0, last_look: bool = True
     ) -> tuple[list[Result | None], list[PutOff]]:
-        return await self.probe.check_batch(list(emails), look=look, last_look=last_look, trace=False, deadline=30)
+        verdicts, put_off = await self.probe.check_batch(
+            list(emails), look=look, last_look=last_look, trace=False, deadline=30
+        )
+        return [verdict and verdict.result() for verdict in verdicts], put_off
 
     async def results(self, *emails: str) -> list[Result]:
         """On a last look."""

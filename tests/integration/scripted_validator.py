@@ -10,11 +10,10 @@ import asyncio
 from contextlib import suppress
 from typing import Self
 
-from gateway.results.record import Arrived, decode_results
 from shared.broker import Broker, Delivery
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.topology import RESULTS, WORK
-from shared.verdict import VERIFY_STATUS, Reason, Result, RiskLevel, Status
+from shared.verdict import Finding, Reason, RiskLevel, Status, Verdict
 
 SAID = {
     "no": (Status.INVALID, Reason.MAILBOX_MISSING),
@@ -23,20 +22,12 @@ SAID = {
 }
 
 
-def verdict(email: str, status: Status = Status.VALID, reason: Reason = Reason.ACCEPTED) -> Result:
-    return Result(
-        email=email,
-        normalized=email,
-        status=status,
-        is_valid=status is Status.VALID,
-        risk_level=RiskLevel.LOW,
-        reason=reason,
-        verify_status=VERIFY_STATUS[status],
-        score=90,
-    )
+def verdict(email: str, status: Status = Status.VALID, reason: Reason = Reason.ACCEPTED) -> Verdict:
+    finding = Finding(status=status, reason=reason, risk_level=RiskLevel.LOW, score=90)
+    return Verdict(email=email, normalized=email, finding=finding, checked_at="2026-01-01T00:00:00Z")
 
 
-def say(email: str, look: int, *, last: bool) -> Result | None:
+def say(email: str, look: int, *, last: bool) -> Verdict | None:
     """None: put off."""
     if email.startswith("later") and look == 0 and not last:
         return None
@@ -51,20 +42,12 @@ def say(email: str, look: int, *, last: bool) -> Result | None:
 def answer(work: WorkMessage) -> ResultMessage:
     results = [say(email, work.look, last=work.last_look) for email in work.emails]
     put_off = [PutOff(index=at, reason=Reason.PUT_OFF) for at, result in enumerate(results) if result is None]
-    return ResultMessage(
-        batch_id=work.batch_id,
-        file_id=work.file_id,
-        org_id=work.org_id,
-        attempt=work.attempt,
-        look=work.look,
-        results=results,
-        put_off=put_off,
-    )
+    return ResultMessage.about(work, results, put_off)
 
 
-def arrived(work: WorkMessage) -> Arrived:
+def arrived(work: WorkMessage) -> ResultMessage:
     """The answer as the recorder reads it."""
-    return decode_results(answer(work).encode())
+    return ResultMessage.decode(answer(work).encode())
 
 
 class ScriptedValidator:

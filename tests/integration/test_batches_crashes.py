@@ -313,7 +313,7 @@ async def test_what_is_no_result_goes_to_the_dead_letters(pieces: Pieces) -> Non
     await pieces.machine.dispatcher.round()
     [work] = await pieces.take()
     short = answer(work)
-    short.results.pop()
+    short.found.pop()
     for body in (b"not json", b'{"schema": 99}', short.encode()):
         await pieces.broker.publish(RESULTS, body, "bad")
     async with pieces.broker.subscribe(RESULTS, 3) as deliveries:

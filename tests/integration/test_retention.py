@@ -15,11 +15,12 @@ from redis.asyncio import Redis
 from gateway.collections import AUDIT, BATCHES, ERASURES, FILES, ORGANISATIONS, SUPPRESSED
 from gateway.retention.erase_address import carry_out, new_erasure
 from gateway.retention.sweep import RetentionSweep
-from gateway.retention.verdict_key import verdict_key
 from shared.address import Address, parse_address
 from shared.documents import Change
 from tests.integration.batch_gateway import ORG, BatchGateway, eventually
+from tests.integration.scripted_validator import verdict
 from tests.servers import ValkeyServer
+from validator.verdict_cache import VerdictCache
 
 CANARY = "ok-canary-7c1f@nest.example.com"
 NEEDLE = b"canary-7c1f"
@@ -185,11 +186,11 @@ async def test_one_address_is_erased_from_everything_and_the_rest_stays(tmp_path
         await gateway.client.get(f"/api/v1/files/{file_id}/download?format=csv")
     address = parse_address(CANARY)
     assert isinstance(address, Address)
-    cached = verdict_key(gateway.settings, ORG, address)
     async with Redis.from_url(str(gateway.settings.redis_url)) as redis:
-        await redis.set(cached, b"verdict", ex=60)
+        cache = VerdictCache(redis, ttl=1_000_000_000, secret=str(gateway.settings.internal_token))
+        await cache.remember(ORG, [verdict(CANARY), verdict("ok1@" + address.domain)])
         erased = await erase(gateway, CANARY)
-        assert await redis.get(cached) is None
+        assert list(await cache.recall(ORG, [CANARY, "ok1@" + address.domain])) == [1]
     assert (erased["files"], erased["state"]) == (4, "done")
     plain, inside = CANARY.encode(), f"not-{CANARY}".encode()
     for path, content in (await asyncio.to_thread(contents, tmp_path)).items():

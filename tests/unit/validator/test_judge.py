@@ -3,12 +3,19 @@ from itertools import product
 import pytest
 
 from shared.address import parse_address
-from shared.verdict import VERIFY_STATUS, Reason, Result, RiskLevel, Status
+from shared.verdict import VERIFY_STATUS, Reason, Result, RiskLevel, Status, Verdict
+from validator import judge as judging
 from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase, Route
-from validator.judge import judge
 from validator.lists import list_flags
 from validator.providers import Provider
 from validator.smtp.classify import ReplyClass, classify
+
+
+def judge(facts):
+    """The verdict as users see it."""
+    found = judging.judge(facts)
+    return found.result() if isinstance(found, Verdict) else found
+
 
 TRUTHFUL = Provider(name="honest", mx=("mx.corp.test",), truthful=True)
 ACCEPTS_ALL = Provider(name="yes-man", mx=("mx.corp.test",), accepts_all=True)

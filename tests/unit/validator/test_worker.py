@@ -8,21 +8,14 @@ from shared.broker.inprocess import InProcessBroker
 from shared.errors import BrokerUnavailable
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.topology import DEAD, RESULTS, WORK
-from shared.verdict import Reason, Result, RiskLevel, Status, VerifyStatus
+from shared.verdict import Finding, Reason, RiskLevel, Status, Verdict
 from validator.worker import Worker
 
+FOUND = Finding(status=Status.VALID, reason=Reason.ACCEPTED, risk_level=RiskLevel.LOW, score=90)
 
-def result_about(email):
-    return Result(
-        email=email,
-        normalized=email,
-        status=Status.VALID,
-        is_valid=True,
-        risk_level=RiskLevel.LOW,
-        reason=Reason.ACCEPTED,
-        verify_status=VerifyStatus.VALID,
-        score=90,
-    )
+
+def verdict_about(email):
+    return Verdict(email=email, normalized=email, finding=FOUND, checked_at=f"about {email}")
 
 
 class ScriptedProbe:
@@ -30,24 +23,26 @@ class ScriptedProbe:
 
     def __init__(self):
         self.asked = []
+        self.files = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.failures = 0
 
-    async def check_batch(self, emails, *, look, last_look, trace, deadline, on_progress=None):
+    async def check_batch(self, emails, *, look, last_look, trace, deadline, on_progress=None, file_id=""):
         self.asked.append(list(emails))
+        self.files.append(file_id)
         await self.gate.wait()
         if self.failures:
             self.failures -= 1
             raise RuntimeError("a bug of ours")
-        results = [None if email.startswith("later") else result_about(email) for email in emails]
+        results = [None if email.startswith("later") else verdict_about(email) for email in emails]
         put_off = [PutOff(index=i, reason=Reason.PUT_OFF, after=9.0) for i, r in enumerate(results) if r is None]
         return results, put_off
 
 
 class NoCache:
     def __init__(self, known=()):
-        self.known = {email: result_about(email) for email in known}
+        self.known = {email: verdict_about(email) for email in known}
         self.remembered = []
 
     async def recall(self, org_id, emails):
@@ -107,7 +102,7 @@ async def test_a_batch_comes_back_with_a_result_or_a_put_off_for_each_address(br
     message = await next_result(broker)
     await stopped(worker, task)
     assert (message.batch_id, message.attempt, message.look) == ("f1:0", 2, 1)
-    assert [r and r.email for r in message.results] == ["ann@a.test", None]
+    assert message.checked_at == ["about ann@a.test", ""]
     assert [(p.index, p.after) for p in message.put_off] == [(1, 9.0)]
     assert await broker.depth(WORK) == 0
 
@@ -120,7 +115,7 @@ async def test_cached_verdicts_are_not_asked_again_and_keep_their_place(broker):
     message = await next_result(broker)
     await stopped(worker, task)
     assert probe.asked == [["later@a.test", "cy@a.test"]]
-    assert [r and r.email for r in message.results] == [None, "ben@a.test", "cy@a.test"]
+    assert message.checked_at == ["", "about ben@a.test", "about cy@a.test"]
     assert [p.index for p in message.put_off] == [0]
     assert cache.remembered == ["cy@a.test"]
 
@@ -144,7 +139,7 @@ async def test_a_fault_of_ours_hands_the_batch_back_and_it_is_done_the_next_time
     message = await next_result(broker)
     await stopped(worker, task)
     assert len(probe.asked) == 3
-    assert message.results[0].email == "ann@a.test"
+    assert message.checked_at[0] == "about ann@a.test"
 
 
 async def test_stopping_lets_running_batches_finish(broker):

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from gateway.batches.store import _pending
 from gateway.results.announce import entry_after, event_id
-from gateway.results.record import LONGEST_HINT, Arrived, decode_results, plan_record
+from gateway.results.record import LONGEST_HINT, plan_record
+from gateway.results.verdicts import found_results
 from gateway.uploads.plan import PlannedBatch
 from shared.errors import MessageUndecodable
-from shared.messages import PutOff
-from shared.verdict import Reason
+from shared.messages import PutOff, ResultMessage, WorkMessage
+from shared.verdict import Finding, Reason, RiskLevel, SmtpDetails, Status, Verdict
 
 DELAYS = (60.0, 300.0)
 NOW = 1_000.0
@@ -22,21 +25,29 @@ def batch(**fields):
     )
 
 
-def ok(email: str) -> dict:
-    return {"email": email, "normalized": email, "status": "valid", "reason": "accepted", "score": 90}
+FOUND = Finding(status=Status.VALID, reason=Reason.ACCEPTED, risk_level=RiskLevel.LOW, score=90)
+OK = "2026-01-01T00:00:00Z"
 
 
-def message(*results, put_off=(), attempt: int = 1, look: int = 0) -> Arrived:
-    return Arrived(
-        schema=1, batch_id="f.1", file_id="f", attempt=attempt, look=look, results=list(results), put_off=list(put_off)
-    )
+def message(*checked_at: str | None, put_off=(), **fields: Any) -> ResultMessage:
+    told: dict[str, Any] = {
+        "batch_id": "f.1",
+        "file_id": "f",
+        "org_id": "o",
+        "attempt": 1,
+        "findings": [FOUND],
+        "found": [None if at is None else 0 for at in checked_at],
+        "checked_at": [at or "" for at in checked_at],
+        "put_off": list(put_off),
+    }
+    return ResultMessage(**(told | fields))
 
 
-WHOLE = (ok("a@x.example"), ok("b@x.example"), ok("c@y.example"))
+WHOLE = (OK, OK, OK)
 
 
 def test_a_whole_answer_finishes_the_batch() -> None:
-    outcome = plan_record(batch(), message(*map(dict, WHOLE)), DELAYS, NOW)
+    outcome = plan_record(batch(), message(*WHOLE), DELAYS, NOW)
     assert outcome is not None
     change = outcome.change.set
     assert (change["status"], change["emails"], change["processedEmails"], change["recordedAt"]) == ("done", [], 3, NOW)
@@ -46,7 +57,7 @@ def test_a_whole_answer_finishes_the_batch() -> None:
 
 def test_addresses_that_were_put_off_stay_for_their_next_look() -> None:
     off = PutOff(index=1, reason=Reason.PUT_OFF)
-    outcome = plan_record(batch(), message(dict(WHOLE[0]), None, dict(WHOLE[2]), put_off=[off]), DELAYS, NOW)
+    outcome = plan_record(batch(), message(OK, None, OK, put_off=[off]), DELAYS, NOW)
     assert outcome is not None
     change = outcome.change.set
     assert (change["status"], change["emails"], change["rows"]) == ("pending", ["b@x.example"], [3])
@@ -64,7 +75,7 @@ def test_a_server_that_asks_for_longer_is_given_longer_within_bounds(after: floa
 
 def test_on_the_last_look_what_is_still_put_off_becomes_unknown() -> None:
     off = PutOff(index=0, reason=Reason.CIRCUIT_OPEN)
-    last = batch(look=2, emails=["b@x.example"], rows=[3], results=[dict(WHOLE[0])], processedEmails=1)
+    last = batch(look=2, emails=["b@x.example"], rows=[3], results=[{"email": "a@x.example"}], processedEmails=1)
     outcome = plan_record(last, message(None, put_off=[off], look=2), DELAYS, NOW)
     assert outcome is not None
     change = outcome.change.set
@@ -84,37 +95,66 @@ def test_on_the_last_look_what_is_still_put_off_becomes_unknown() -> None:
     ],
 )
 def test_late_and_double_results_change_nothing(fields: dict, look: int, attempt: int) -> None:
-    late = message(*map(dict, WHOLE), look=look, attempt=attempt)
+    late = message(*WHOLE, look=look, attempt=attempt)
     assert plan_record(batch(**fields), late, DELAYS, NOW) is None
 
 
 def test_a_result_counts_for_a_batch_that_was_taken_back() -> None:
-    assert plan_record(batch(status="pending"), message(*map(dict, WHOLE)), DELAYS, NOW) is not None
+    assert plan_record(batch(status="pending"), message(*WHOLE), DELAYS, NOW) is not None
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        message(dict(WHOLE[0])),
-        message(dict(WHOLE[0]), None, dict(WHOLE[2])),
-        message(*map(dict, WHOLE), put_off=[PutOff(index=1, reason=Reason.PUT_OFF)]),
-        message(dict(WHOLE[0]), {"status": "splendid"}, dict(WHOLE[2])),
-        message(dict(WHOLE[0]), {**WHOLE[1], "email": 7, "normalized": None}, dict(WHOLE[2])),
+        message(OK),
+        message(OK, None, OK),
+        message(*WHOLE, put_off=[PutOff(index=1, reason=Reason.PUT_OFF)]),
+        message(*WHOLE, found=[0, 1, 0]),
+        message(*WHOLE, checked_at=[OK]),
     ],
 )
-def test_results_that_are_not_those_of_the_batch_are_refused(wrong: Arrived) -> None:
+def test_results_that_are_not_those_of_the_batch_are_refused(wrong: ResultMessage) -> None:
     with pytest.raises(MessageUndecodable):
         plan_record(batch(), wrong, DELAYS, NOW)
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{}", b"\xff", b"[]", b'{"schema":1}', msgspec.json.encode(message()).replace(b'"schema":1', b'"schema":2')],
+    [b"", b"{}", b"\xff", b"[]", b'{"schema":2}', msgspec.json.encode(message()).replace(b'"schema":2', b'"schema":1')],
 )
 def test_bytes_that_are_no_results_are_refused_and_kept(body: bytes) -> None:
     with pytest.raises(MessageUndecodable) as caught:
-        decode_results(body)
+        ResultMessage.decode(body)
     assert caught.value.body == body
+
+
+def test_what_is_said_once_is_stored_with_every_address_it_is_about() -> None:
+    found = [
+        Finding(
+            status=Status.INVALID,
+            reason=Reason.MAILBOX_MISSING,
+            risk_level=RiskLevel.HIGH,
+            score=0,
+            better="x.example",
+            smtp=SmtpDetails(code=550, text="no such user", host="mx.x.example", attempts=1),
+        ),
+        Finding(status=Status.INVALID, reason=Reason.INVALID_SYNTAX, risk_level=RiskLevel.HIGH, score=0, why="No @."),
+    ]
+    trace = ({"sent": "RCPT TO:<b@x.example>"},)
+    verdicts = [
+        Verdict(email="a@X.example", normalized="a@x.example", finding=found[0], checked_at=OK),
+        Verdict(email="b@x.example", normalized="b@x.example", finding=found[0], checked_at=OK, trace=trace),
+        Verdict(email="nobody", normalized=None, finding=found[1], checked_at=OK),
+    ]
+    emails = [one.email for one in verdicts]
+    work = WorkMessage(batch_id="f.1", file_id="f", org_id="o", attempt=1, emails=emails)
+    told = ResultMessage.decode(ResultMessage.about(work, verdicts, []).encode())
+    assert told.found == [0, 0, 1]
+    stored = found_results(told, emails, [2, 3, 4])
+    assert stored == [
+        msgspec.to_builtins(one.result()) | {"row": row} for one, row in zip(verdicts, (2, 3, 4), strict=True)
+    ]
+    assert stored[0]["suggestion"] == "a@x.example"
 
 
 def test_event_ids_grow_with_their_entries_and_lead_back_to_them() -> None:

@@ -55,7 +55,10 @@ class Running:
         self.wire = wire
 
     async def check(self, *emails: str, last_look: bool = True, deadline: float = 300.0) -> tuple[Any, list[PutOff]]:
-        return await self.probe.check_batch(list(emails), look=0, last_look=last_look, trace=True, deadline=deadline)
+        verdicts, put_off = await self.probe.check_batch(
+            list(emails), look=0, last_look=last_look, trace=True, deadline=deadline
+        )
+        return [verdict and verdict.result() for verdict in verdicts], put_off
 
     async def come_to_rest(self) -> None:
         """All sessions over, all that was held given back; raises AssertionError where that does not happen."""
