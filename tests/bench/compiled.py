@@ -106,6 +106,8 @@ def _built(name: str, tool: str, files: Mapping[str, str], command: Sequence[str
         for path, text in files.items():
             (Path(folder) / path).write_text(text)
         _run(["nice", "-n", "19", *command], folder)
+        for older in CACHE.glob(f"{name}-*"):
+            older.unlink()
         (Path(folder) / product).replace(program)
     return program
 
