@@ -19,7 +19,10 @@ _HEADERS = {
 
 
 class EveryAnswer:
-    """ASGI middleware. A caller's own `X-Request-Id` is kept where it is harmless; logs carry it as `request_id`."""
+    """ASGI middleware. A caller's own `X-Request-Id` is kept where it is harmless; logs carry it as `request_id`.
+
+    What a test key was answered says so: `Mailvet-Test: true`.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -38,6 +41,8 @@ class EveryAnswer:
                 headers["X-Request-Id"] = request_id
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["state"].get("test"):
+                    headers["Mailvet-Test"] = "true"
                 if scope["path"].startswith("/api/"):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)

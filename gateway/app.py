@@ -37,6 +37,7 @@ from gateway.problem import install_problem_handlers
 from gateway.rate_limits.headers import RateLimitHeaders
 from gateway.retention import routes as retention
 from gateway.retention.sweep import RetentionSweep
+from gateway.sandbox.answer import SandboxedBroker
 from gateway.uploads import routes as uploads
 from gateway.uploads.submit import sweep_leftovers
 from gateway.validate import routes as validate
@@ -162,6 +163,7 @@ async def _opened(settings: Settings, documents: Documents | None, broker: Broke
         if broker is None:
             settings.need("amqp_url")
             broker = await opened.enter_async_context(RabbitBroker(str(settings.amqp_url)))
+        broker = SandboxedBroker(broker)
         ledger = Ledger(documents, time.time)
         machine = Machine(settings=settings, documents=documents, broker=broker, redis=redis, ledger=ledger)
         parts = Parts(

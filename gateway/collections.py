@@ -13,12 +13,13 @@ from shared.documents import Collection
 #  processed, valid, invalid, risky, unknown, billable, reasons: {},
 #  domains: [domain, valid, invalid, risky, unknown, domain, ...], eta: {at, seconds}, aliveUntil (while receiving),
 #  outcome (from settling on), event: {id, type, at}, eventState: pending (until the webhooks took it), erasedAt,
-#  eraseState: running|done, table: {...how to read the upload again...}, callbackUrl, settled, failure}
+#  eraseState: running|done, table: {...how to read the upload again...}, callbackUrl, settled, failure,
+#  test: true (made with a test key; else missing)}
 # status (gateway/batches/state.py): receiving -> queued -> processing <-> paused -> settling
 #  -> completed | cancelled | failed
 FILES = Collection(
     "EmailBatches",
-    indexed=("orgId", "status", "createdAt", "settled", "expiresAt", "kind", "eraseState", "eventState"),
+    indexed=("orgId", "status", "createdAt", "settled", "expiresAt", "kind", "eraseState", "eventState", "test"),
     indexes=(
         ("orgId", "createdAt"),
         ("status", "createdAt"),
@@ -83,7 +84,7 @@ AUTO_RECHARGES = Collection("AutoRecharges", indexed=("enabled",), indexes=(("en
 # {_id, orgId, pack, credits, amount, currency, customer, card, state: open|paid|declined, intent, createdAt}
 RECHARGES = Collection("Recharges", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
 # {_id, orgId, kind: endpoint|callback, url, description, events, secret, oldSecret, oldSecretUntil, createdAt,
-#  disabledAt, disabledWhy, failingSince}
+#  disabledAt, disabledWhy, failingSince, test: true (made with a test key; else missing)}
 WEBHOOK_ENDPOINTS = Collection("WebhookEndpoints", indexed=("orgId", "createdAt"), indexes=(("orgId", "createdAt"),))
 # One per event and endpoint: {_id: "{eventId}:{endpointId}", orgId, endpointId, event, body, state, tries, dueAt,
 #  log: [...]}

@@ -37,8 +37,10 @@ Scope = Literal[
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 EVERYTHING = "*"
-# Scopes under which credits are spent or bought. A test key has none of them: it would look free and cost money.
-CHARGING: frozenset[Scope] = frozenset({"files:write", "validate:write", "billing:write"})
+# What a test key may do, if it has the scope: work in the sandbox. All else would change what live keys see or cost.
+SANDBOX: frozenset[Scope] = frozenset(
+    {"files:read", "files:write", "validate:write", "credits:read", "webhooks:read", "webhooks:write"}
+)
 
 _VIEWER: frozenset[str] = frozenset({"files:read", "credits:read", "webhooks:read", "members:read"})
 ROLE_SCOPES: dict[Role, frozenset[str]] = {
@@ -57,7 +59,7 @@ class Caller:
     actor: str  # "key:{id}", "user:{id}" or "dev", for the audit log and rate limits
     scopes: frozenset[str]  # what the caller may do; "*" is everything
     role: Role = "owner"  # of a member; keys: owner for the bootstrap key, admin with "*", else viewer
-    test: bool = False  # a test key
+    test: bool = False  # a test key: sees and makes what is of the sandbox only
 
     def may(self, scope: Scope) -> bool:
         return EVERYTHING in self.scopes or scope in self.scopes
@@ -95,8 +97,8 @@ def need_scope(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
     async def scoped(caller: CallerDep) -> Caller:
         if not caller.may(scope):
             raise Problem(403, "scope_missing", f"This needs the scope {scope}.", scope=scope)
-        if caller.test and scope in CHARGING:
-            raise Problem(403, "test_key", "A test key cannot spend or buy credits; use a live key.", scope=scope)
+        if caller.test and scope not in SANDBOX:
+            raise Problem(403, "test_key", "A test key works in the sandbox only; use a live key.", scope=scope)
         return caller
 
     return scoped
@@ -106,6 +108,8 @@ def need_role(role: Role) -> Callable[[Caller], Awaitable[Caller]]:
     """A dependency that answers 403 unless the caller is `role` or mightier."""
 
     async def ranked(caller: CallerDep) -> Caller:
+        if caller.test:
+            raise Problem(403, "test_key", "A test key works in the sandbox only; use a live key.", role=role)
         if not caller.has_role(role):
             raise Problem(403, "role_missing", f"This needs the role {role}.", role=role)
         return caller

@@ -103,6 +103,7 @@ class Callers:
                 await self._count(request, None, address)
             raise
         await self._count(request, caller.actor, address)
+        request.state.test = caller.test
         return caller
 
     async def changed(self) -> None:

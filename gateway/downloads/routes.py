@@ -10,19 +10,19 @@ from typing import Annotated, Literal, cast
 from urllib.parse import quote
 
 import orjson
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.accounts.caller import Caller, need_scope
 from gateway.audit.record import record
 from gateway.batches.state import TERMINAL_FILE
-from gateway.collections import BATCHES, FILES
+from gateway.collections import BATCHES
 from gateway.downloads.call_writer import WriterFailed, written
 from gateway.downloads.cells import PENDING
 from gateway.downloads.collect import collected
 from gateway.downloads.workbook import MAX_ROWS
 from gateway.downloads.write_table import Job
+from gateway.files.find import ReadableFile, Reader
 from gateway.parts import Parts, PartsDep
 from gateway.problem import Problem, not_found
 from gateway.uploads.folder import upload_folder
@@ -47,15 +47,15 @@ _STATUSES = frozenset({*map(str, Status), PENDING})
     responses={200: {"content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()}}},
 )
 async def download_file(
-    file_id: str,
+    file: ReadableFile,
     parts: PartsDep,
-    caller: Annotated[Caller, Depends(need_scope("files:read"))],
+    caller: Reader,
     form: Annotated[Format, Query(alias="format")] = "csv",
     status: Annotated[str | None, Query(description="Comma list; rows with these verdicts only.")] = None,
 ) -> StreamingResponse:
     """The results as a file, also while the list is still being verified."""
-    file = await parts.documents.get(FILES, file_id)
-    if file is None or file["orgId"] != caller.org_id or file["status"] == "receiving" or file.get("eraseState"):
+    file_id = file["_id"]
+    if file.get("eraseState"):
         raise not_found("file")
     statuses = _read_statuses(status)
     if form in ("json", "jsonl"):

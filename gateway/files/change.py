@@ -18,9 +18,9 @@ from gateway.files.present import present_progress
 from gateway.parts import Parts
 from gateway.problem import Problem, not_found
 from gateway.retention.suppress import suppressed_in
+from gateway.sandbox.mark import cost_of
 from gateway.uploads.folder import receiving
-from gateway.uploads.submit import drop_plan, in_flight, malformed_rows, planned_batches
-from gateway.validate.submit import hold_once
+from gateway.uploads.submit import drop_plan, hold_once, in_flight, malformed_rows, planned_batches
 from shared.documents import Change, Document
 
 Step = Callable[[Parts, Document], Awaitable[Document]]
@@ -98,12 +98,12 @@ async def start(parts: Parts, file: Document) -> Document:
 
 
 async def _start(parts: Parts, file: Document, folder: Path) -> Document:
-    file_id, org_id, unique = file["_id"], file["orgId"], file["uniqueEmails"]
+    file_id, org_id = file["_id"], file["orgId"]
     await hold_once(parts, file)
-    alive = {"wasReady": True, "creditsReserved": unique, "aliveUntil": time.time() + RECEIVING_LEASE}
+    alive = {"wasReady": True, "creditsReserved": cost_of(file), "aliveUntil": time.time() + RECEIVING_LEASE}
     if await parts.documents.update(FILES, file_id, Change(set={**TAKE_IN.set, **alive}), TAKE_IN.where) is None:
         raise in_flight()
-    suppressed = await suppressed_in(parts, org_id)
+    suppressed = await suppressed_in(parts, file)
     planned, malformed = planned_batches(folder), malformed_rows(folder)
     total = await store_batches(parts.documents, file_id, org_id, planned, malformed, suppressed=suppressed)
     accepted = await accept_file(parts, file_id, total)

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.batches.state import RUNNING_FILE, FileStatus, shown
 from gateway.results.summary import STATUSES, by_domain
 from gateway.results.verdicts import rfc3339
+from gateway.sandbox.mark import is_test
 from shared.documents import Document
 
 
@@ -44,6 +45,7 @@ def present_file(file: Document, now: float) -> dict[str, Any]:
         "kind": file["kind"],
         "filename": file["filename"],
         "status": shown(file["status"]),
+        "test": is_test(file),
         "createdAt": _time(file["createdAt"]),
         "startedAt": _time(file.get("startedAt")),
         "finishedAt": _time(file.get("finishedAt")),

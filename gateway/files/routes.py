@@ -20,6 +20,7 @@ from gateway.files.present import present_file, present_stats
 from gateway.idempotency.once import Once, OnceDep
 from gateway.parts import Parts, PartsDep
 from gateway.problem import Problem
+from gateway.sandbox.mark import same_side
 from shared.documents import Document, In, Missing, Ne
 
 router = APIRouter(prefix="/api/v1/files", tags=["files"])
@@ -31,12 +32,13 @@ StatusWord = Literal["valid", "invalid", "risky", "unknown"]
 async def list_files(
     caller: Reader, parts: PartsDep, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> dict[str, Any]:
-    """The organisation's lists, newest first; erased ones and single addresses are left out."""
+    """The organisation's lists, newest first, without erased ones and single addresses. Test keys see test lists."""
     where = {
         "orgId": caller.org_id,
         "kind": In(("upload", "batch")),
         "status": Ne(str(FileStatus.RECEIVING)),
         "eraseState": Missing(),
+        **same_side(caller),
     }
     now = time.time()
     show = partial(present_file, now=now)

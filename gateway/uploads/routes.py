@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from gateway.accounts.caller import Caller, need_scope
 from gateway.idempotency.once import OnceDep
 from gateway.parts import PartsDep
+from gateway.sandbox.mark import own_id
 from gateway.uploads.call_analyser import disk_full
 from gateway.uploads.folder import erase_folders, receiving
 from gateway.uploads.receive import receive_upload
@@ -65,7 +66,8 @@ async def upload_file(
                 received = await receive_upload(request, spool / "upload", parts.settings.max_upload_bytes)
                 fields = orjson.dumps(sorted(received.fields.items()))
 
-                async def produce(file_id: str) -> Response:
+                async def produce(id_: str) -> Response:
+                    file_id = own_id(caller, id_)
                     document = await submit(parts, caller, file_id, Upload(spool, received, start))
                     answer = orjson.dumps(summary_for_uploader(document))
                     location = {"Location": f"/api/v1/files/{file_id}"}

@@ -33,6 +33,7 @@ from gateway.collections import BATCHES, FILES
 from gateway.parts import Parts
 from gateway.problem import Problem, not_found
 from gateway.retention.suppress import suppressed_in
+from gateway.sandbox.mark import cost_of, is_test, own_file
 from gateway.uploads.analyse import Job, Summary
 from gateway.uploads.call_analyser import call_analyser
 from gateway.uploads.folder import LOCK_SUFFIX, erase_folders, receiving, uploads_dir
@@ -69,16 +70,16 @@ async def submit(parts: Parts, caller: Caller, file_id: str, upload: Upload) -> 
                 return found
             await parts.documents.delete_many(BATCHES, {"fileId": file_id})
             await asyncio.to_thread(erase_folders, parts.settings, file_id)
-        document = await _take_in(parts, caller.org_id, file_id, folder, upload)
+        document = await _take_in(parts, caller, file_id, folder, upload)
         return await _hold_and_store(parts, document, folder) if upload.start else document
 
 
-async def _take_in(parts: Parts, org_id: str, file_id: str, folder: Path, upload: Upload) -> Document:
+async def _take_in(parts: Parts, caller: Caller, file_id: str, folder: Path, upload: Upload) -> Document:
     """Steps 2 and 3."""
     async with _or_else(lambda: asyncio.to_thread(erase_folders, parts.settings, file_id)):
         await asyncio.to_thread(upload.spool.rename, folder)
         summary = await call_analyser(_job(parts, folder, upload.received), file_id)
-        document = _describe(org_id, file_id, upload.received.filename, summary)
+        document = own_file(caller, _describe(caller.org_id, file_id, upload.received.filename, summary))
         if not upload.start:
             document |= {
                 "status": str(FileStatus.READY),
@@ -97,10 +98,8 @@ async def _hold_and_store(parts: Parts, document: Document, folder: Path) -> Doc
     """Steps 4 to 6."""
     org_id, file_id, unique = document["orgId"], document["_id"], document["uniqueEmails"]
     async with _or_else(lambda: _remove(parts, org_id, file_id)):
-        await parts.ledger.hold(org_id, file_id, unique)
-        if unique and await parts.ledger.held(org_id, file_id) != unique:  # held once and released: never held again
-            raise Problem(409, "given_up", "An earlier try of this upload was given up; send it again.", retry_after=1)
-        suppressed = await suppressed_in(parts, org_id)
+        await hold_once(parts, document)
+        suppressed = await suppressed_in(parts, document)
         planned, malformed = planned_batches(folder), malformed_rows(folder)
         total = await store_batches(parts.documents, file_id, org_id, planned, malformed, suppressed=suppressed)
         accepted = await accept_file(parts, file_id, total)
@@ -119,6 +118,14 @@ async def _or_else(undo: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
     except BaseException:
         await asyncio.shield(asyncio.create_task(undo(), name="upload-undo"))
         raise
+
+
+async def hold_once(parts: Parts, file: Document) -> None:
+    """The credits of a file. Raises Problem 402, or 409 where they were held before and given back."""
+    org_id, file_id, cost = file["orgId"], file["_id"], cost_of(file)
+    await parts.ledger.hold(org_id, file_id, cost)
+    if cost and await parts.ledger.held(org_id, file_id) != cost:
+        raise Problem(409, "given_up", "An earlier try of this was given up; send it again.", retry_after=1)
 
 
 def in_flight() -> Problem:
@@ -213,7 +220,8 @@ def summary_for_uploader(document: Document) -> dict[str, Any]:
         "duplicates": document["duplicates"],
         "malformed": document["malformed"],
         "creditsReserved": document["creditsReserved"],
-        "cost": document["uniqueEmails"],
+        "cost": cost_of(document),
+        "test": is_test(document),
         "totalBatches": document["totalBatches"],
         "column": table["columns"][table["column"]],
         "hasHeader": table["header_row"] is not None,

@@ -19,6 +19,8 @@ from gateway.parts import Parts, PartsDep
 from gateway.problem import Problem, not_found
 from gateway.results.verdicts import malformed_result, undecided_result
 from gateway.retention.suppress import is_suppressed
+from gateway.sandbox.mark import is_test, own_id
+from gateway.sandbox.simulate import refuse_if_asked, simulate
 from gateway.uploads.plan import MalformedRow, read_cell
 from gateway.validate.ask import ask_validator
 from gateway.validate.submit import submit_list, submit_single
@@ -66,12 +68,16 @@ async def validate_batch(body: NewBatch, caller: Spender, parts: PartsDep, once:
             callback_url, allowed_networks(parts.settings.webhook_allow_networks), "body.callbackUrl"
         )
 
-    async def produce(file_id: str) -> Response:
+    async def produce(id_: str) -> Response:
+        if caller.test:
+            refuse_if_asked(body.emails)
+        file_id = own_id(caller, id_)
         file = await submit_list(parts, caller, file_id, body.emails, callback_url, trace=body.trace)
         accepted = {
             "batchId": file["_id"],
             "fileId": file["_id"],
             "status": shown(file["status"]),
+            "test": is_test(file),
             "totalEmails": file["totalEmails"],
             "uniqueEmails": file["uniqueEmails"],
             "duplicates": file["duplicates"],
@@ -93,6 +99,7 @@ async def get_batch(batch_id: str, caller: Reader, parts: PartsDep) -> Response:
         "batchId": batch_id,
         "fileId": batch_id,
         "status": shown(file["status"]),
+        "test": is_test(file),
         "processedEmails": len(results) if not file.get("eraseState") else file["processed"],
         "totalEmails": file["totalEmails"],
         "totalResults": total_results(file),
@@ -124,7 +131,7 @@ async def validate(body: NewSingle, caller: Spender, parts: PartsDep, once: Once
     """200 with the result. Where it needs longer: 202 with `Location`, polled free of charge."""
 
     async def produce(id_: str) -> Response:
-        return await _validate(parts, caller, id_, body)
+        return await (_simulate if caller.test else _validate)(parts, caller, own_id(caller, id_), body)
 
     return await once(produce, body)
 
@@ -156,10 +163,24 @@ async def _validate(parts: Parts, caller: Caller, id_: str, body: NewSingle) -> 
     return _running(file)
 
 
+async def _simulate(parts: Parts, caller: Caller, id_: str, body: NewSingle) -> Response:
+    """As `_validate`, for a test key: nobody is asked and nothing is charged."""
+    cell, now = read_cell(1, body.email), time.time()
+    if isinstance(cell, MalformedRow):
+        return _json(malformed_result(cell.email, cell.why, now) | {"test": True})
+    refuse_if_asked([cell.given])
+    delays = parts.settings.retry_delays
+    verdict = simulate(cell.given, look=0, last_look=not delays, now=now)
+    if verdict is not None:
+        return _json(msgspec.to_builtins(verdict.result()) | {"test": True})
+    return _running(await submit_single(parts, caller, id_, cell.given, put_off=delays[0]))
+
+
 def _running(file: Document) -> Response:
     where = f"/api/v1/validate/{file['_id']}"
     eta = eta_seconds(file, time.time())
-    body = {"id": file["_id"], "status": shown(file["status"]), "etaSeconds": eta, "location": where}
+    status = shown(file["status"])
+    body = {"id": file["_id"], "status": status, "test": is_test(file), "etaSeconds": eta, "location": where}
     return _json(body, 202, {"Location": where, "Retry-After": "2"})
 
 
@@ -171,7 +192,7 @@ async def get_validation(validation_id: str, caller: Reader, parts: PartsDep) ->
         return _running(file)
     results = await _results(parts, validation_id)
     if results:
-        return _json(results[0])
+        return _json(results[0] | {"test": True} if is_test(file) else results[0])
     if file["status"] == FileStatus.CANCELLED or file.get("eraseState"):
         raise Problem(410, "cancelled", "This validation was cancelled or erased.")
     raise Problem(500, "failed", "This validation failed.")

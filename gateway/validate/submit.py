@@ -17,10 +17,11 @@ from gateway.collections import BATCHES, FILES
 from gateway.parts import Parts
 from gateway.problem import Problem
 from gateway.retention.suppress import suppressed_in
+from gateway.sandbox.mark import own_file
 from gateway.uploads.folder import erase_folders, receiving
 from gateway.uploads.keep_list import LIST_TABLE, keep_list
 from gateway.uploads.plan import Fates, PlannedBatch, assign_fates, plan_batches
-from gateway.uploads.submit import in_flight
+from gateway.uploads.submit import hold_once, in_flight
 from shared.documents import Document
 
 
@@ -54,7 +55,7 @@ async def submit_list(
             raise in_flight()
         await asyncio.to_thread(keep_list, parts.settings, file_id, emails, fates)  # for its downloads
         try:
-            return await _submit(parts, file, fates, parts.settings.batch_size)
+            return await _submit(parts, own_file(caller, file), fates, parts.settings.batch_size)
         except Problem:
             await asyncio.to_thread(erase_folders, parts.settings, file_id)
             raise
@@ -76,15 +77,7 @@ async def submit_single(parts: Parts, caller: Caller, file_id: str, email: str, 
     )
     looked = put_off is not None and bool(parts.settings.retry_delays)
     due_at = time.time() + (put_off or 0.0) if looked else 0.0
-    return await _submit(parts, file, fates, 1, look=int(looked), due_at=due_at)
-
-
-async def hold_once(parts: Parts, file: Document) -> None:
-    """One credit for each unique address. Raises Problem 402, or 409 where the hold was made and given back before."""
-    org_id, file_id, unique = file["orgId"], file["_id"], file["uniqueEmails"]
-    await parts.ledger.hold(org_id, file_id, unique)
-    if unique and await parts.ledger.held(org_id, file_id) != unique:
-        raise Problem(409, "given_up", "An earlier try of this was given up; send it again.", retry_after=1)
+    return await _submit(parts, own_file(caller, file), fates, 1, look=int(looked), due_at=due_at)
 
 
 async def _submit(
@@ -109,7 +102,7 @@ async def _submit(
         fates.malformed,
         look=look,
         due_at=due_at,
-        suppressed=await suppressed_in(parts, org_id),
+        suppressed=await suppressed_in(parts, file),
         trace=file["trace"],
     )
     accepted = await accept_file(parts, file_id, total)

@@ -10,16 +10,22 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterable
 
+from gateway.accounts.caller import Caller
 from gateway.collections import WEBHOOK_DELIVERIES, WEBHOOK_ENDPOINTS
 from gateway.problem import Problem, not_found
+from gateway.sandbox.mark import is_test
 from gateway.webhooks.sign import OLD_SECRET_LASTS, new_secret
 from shared.documents import Change, Document, Documents
 
 MOST = 20  # endpoints of one organisation
 
 
-def new_endpoint(org_id: str, url: str, events: Iterable[str], description: str, now: float) -> Document:
+def new_endpoint(
+    org_id: str, url: str, events: Iterable[str], description: str, now: float, *, test: bool = False
+) -> Document:
+    """`test`: it is told of what test keys do, and of nothing else."""
     return {
+        **({"test": True} if test else {}),
         "_id": f"we_{secrets.token_hex(12)}",
         "orgId": org_id,
         "kind": "endpoint",
@@ -36,40 +42,42 @@ def new_endpoint(org_id: str, url: str, events: Iterable[str], description: str,
     }
 
 
-def callback_id(org_id: str) -> str:
-    return f"callback:{org_id}"
+def callback_id(org_id: str, *, test: bool = False) -> str:
+    return f"callback:test:{org_id}" if test else f"callback:{org_id}"
 
 
-async def callback_endpoint(documents: Documents, org_id: str) -> Document:
+async def callback_endpoint(documents: Documents, org_id: str, *, test: bool = False) -> Document:
     """Made when it is first needed."""
-    id_ = callback_id(org_id)
+    id_ = callback_id(org_id, test=test)
     found = await documents.get(WEBHOOK_ENDPOINTS, id_)
     while found is None:
-        fresh = new_endpoint(org_id, "", (), "", time.time())
+        fresh = new_endpoint(org_id, "", (), "", time.time(), test=test)
         await documents.insert(WEBHOOK_ENDPOINTS, fresh | {"_id": id_, "kind": "callback"})
         found = await documents.get(WEBHOOK_ENDPOINTS, id_)
     return found
 
 
-async def endpoints(documents: Documents, org_id: str) -> AsyncIterator[Document]:
-    """An organisation's endpoints, the oldest first."""
+async def endpoints(documents: Documents, org_id: str, *, test: bool = False) -> AsyncIterator[Document]:
+    """An organisation's endpoints, the oldest first: those of its sandbox (`test`), or all others."""
     async for endpoint in documents.scan(WEBHOOK_ENDPOINTS, {"orgId": org_id}, sort="createdAt"):
-        if endpoint["kind"] == "endpoint":
+        if endpoint["kind"] == "endpoint" and is_test(endpoint) == test:
             yield endpoint
 
 
 async def add_endpoint(documents: Documents, endpoint: Document) -> None:
     """Raises Problem 409 beyond MOST. Repeatable for the same id."""
-    there = [one["_id"] async for one in endpoints(documents, endpoint["orgId"])]
+    there = [one["_id"] async for one in endpoints(documents, endpoint["orgId"], test=is_test(endpoint))]
     if endpoint["_id"] not in there and len(there) >= MOST:
         raise Problem(409, "too_many_endpoints", f"An organisation has at most {MOST} webhooks.")
     await documents.insert(WEBHOOK_ENDPOINTS, endpoint)
 
 
-async def find_endpoint(documents: Documents, org_id: str, endpoint_id: str) -> Document:
-    """Raises Problem 404 alike for what does not exist and what is somebody else's."""
+async def find_endpoint(documents: Documents, caller: Caller, endpoint_id: str) -> Document:
+    """Raises Problem 404 alike for what does not exist and what is somebody else's, or another kind of key's."""
     endpoint = await documents.get(WEBHOOK_ENDPOINTS, endpoint_id)
-    if endpoint is None or endpoint["orgId"] != org_id or endpoint["kind"] != "endpoint":
+    if endpoint is None or endpoint["orgId"] != caller.org_id or endpoint["kind"] != "endpoint":
+        raise not_found("webhook")
+    if is_test(endpoint) != caller.test:
         raise not_found("webhook")
     return endpoint
 

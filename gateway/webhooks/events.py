@@ -8,6 +8,7 @@ import orjson
 
 from gateway.results.summary import STATUSES
 from gateway.results.verdicts import rfc3339
+from gateway.sandbox.mark import is_test
 from shared.documents import Document
 
 EventType = Literal["bulk_job.finished", "bulk_job.failed", "verification.completed", "credits.low"]
@@ -34,9 +35,10 @@ def body_of_file(file: Document) -> str:
     else:
         names = {"fileId": id_, "batchId": id_} if file["kind"] == "batch" else {"fileId": id_}
         data = {**names, "status": file["status"], **{name: file.get(name, 0) for name in _COUNTS}}
-    return body(type_of_file(file), file["event"]["at"], data)
+    return body(type_of_file(file), file["event"]["at"], data, test=is_test(file))
 
 
-def body(type_: str, at: float, data: dict[str, Any]) -> str:
-    """The exact text that is signed and sent, the same at every try."""
-    return orjson.dumps({"type": type_, "timestamp": rfc3339(at), "data": data}).decode()
+def body(type_: str, at: float, data: dict[str, Any], *, test: bool = False) -> str:
+    """The exact text that is signed and sent, the same at every try. `test`: it is about the sandbox."""
+    mark = {"test": True} if test else {}
+    return orjson.dumps({"type": type_, "timestamp": rfc3339(at), **mark, "data": data}).decode()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from gateway.collections import CREDIT_ACCOUNTS, FILES, ORGANISATIONS, WEBHOOK_DELIVERIES, WEBHOOK_ENDPOINTS
 from gateway.credits.ledger import balance_of
 from gateway.loops import wait_for_any
+from gateway.sandbox.mark import is_test
 from gateway.webhooks.endpoints import callback_endpoint, endpoints, wants
 from gateway.webhooks.events import body, body_of_file, type_of_file
 from shared.documents import Change, Document, Documents, Missing
@@ -46,21 +47,23 @@ class Expander:
             await self._expand_file(file)
 
     async def _expand_file(self, file: Document) -> None:
-        org_id, event_id = file["orgId"], file["event"]["id"]
+        org_id, event_id, test = file["orgId"], file["event"]["id"], is_test(file)
         type_, text = type_of_file(file), body_of_file(file)
-        deliveries = await self._deliveries(org_id, event_id, type_, text)
+        deliveries = await self._deliveries(org_id, event_id, type_, text, test=test)
         if file.get("callbackUrl"):
-            callback = await callback_endpoint(self._documents, org_id)
+            callback = await callback_endpoint(self._documents, org_id, test=test)
             deliveries.append(new_delivery(callback, event_id, type_, text, self._clock(), url=file["callbackUrl"]))
         await self._documents.insert_many(WEBHOOK_DELIVERIES, deliveries)
         taken = Change(set={"eventState": "taken"})
         await self._documents.update(FILES, file["_id"], taken, {"eventState": "pending", "event.id": event_id})
 
-    async def _deliveries(self, org_id: str, event_id: str, type_: str, text: str) -> list[Document]:
+    async def _deliveries(
+        self, org_id: str, event_id: str, type_: str, text: str, *, test: bool = False
+    ) -> list[Document]:
         now = self._clock()
         return [
             new_delivery(endpoint, event_id, type_, text, now)
-            async for endpoint in endpoints(self._documents, org_id)
+            async for endpoint in endpoints(self._documents, org_id, test=test)
             if wants(endpoint, type_)
         ]
 
@@ -69,7 +72,7 @@ class Expander:
         org_ids = [
             endpoint["orgId"]
             async for endpoint in self._documents.scan(WEBHOOK_ENDPOINTS, {})
-            if wants(endpoint, "credits.low")
+            if wants(endpoint, "credits.low") and not is_test(endpoint)
         ]
         for org_id in dict.fromkeys(org_ids):
             organisation = await self._documents.get(ORGANISATIONS, org_id)

@@ -17,6 +17,7 @@ from gateway.cursor import DEFAULT_LIMIT, Cursor, Limit, read_page
 from gateway.idempotency.once import OnceDep
 from gateway.parts import Parts, PartsDep
 from gateway.problem import not_found
+from gateway.sandbox.mark import is_test
 from gateway.webhooks.endpoints import (
     add_endpoint,
     callback_endpoint,
@@ -40,11 +41,11 @@ Writer = Annotated[Caller, Depends(need_scope("webhooks:write"))]
 
 
 async def _readable(endpoint_id: Annotated[str, Path(max_length=64)], parts: PartsDep, caller: Reader) -> Document:
-    return await find_endpoint(parts.documents, caller.org_id, endpoint_id)
+    return await find_endpoint(parts.documents, caller, endpoint_id)
 
 
 async def _writable(endpoint_id: Annotated[str, Path(max_length=64)], parts: PartsDep, caller: Writer) -> Document:
-    return await find_endpoint(parts.documents, caller.org_id, endpoint_id)
+    return await find_endpoint(parts.documents, caller, endpoint_id)
 
 
 ReadableEndpoint = Annotated[Document, Depends(_readable)]
@@ -125,7 +126,7 @@ class Deliveries(BaseModel):
 @router.get("")
 async def list_endpoints(parts: PartsDep, caller: Reader) -> Endpoints:
     """Every endpoint; secrets are shown only when they are made."""
-    return Endpoints(items=[_show(one) async for one in endpoints(parts.documents, caller.org_id)])
+    return Endpoints(items=[_show(one) async for one in endpoints(parts.documents, caller.org_id, test=caller.test)])
 
 
 @router.post("", status_code=201, response_model=NewEndpointShown)
@@ -134,10 +135,11 @@ async def create_endpoint(new: NewEndpoint, parts: PartsDep, caller: Writer, onc
     url = require_url(new.url, _allowed(parts), "body.url")
 
     async def produce(id_: str) -> Response:
-        endpoint = new_endpoint(caller.org_id, url, new.events, new.description, time.time()) | {"_id": f"we_{id_}"}
+        now, test = time.time(), caller.test
+        endpoint = new_endpoint(caller.org_id, url, new.events, new.description, now, test=test) | {"_id": f"we_{id_}"}
         await add_endpoint(parts.documents, endpoint)
         # Where an earlier run made it, that one's secret counts.
-        endpoint = await find_endpoint(parts.documents, caller.org_id, endpoint["_id"])
+        endpoint = await find_endpoint(parts.documents, caller, endpoint["_id"])
         await record(parts, caller, "webhook.created", endpoint["_id"], {"events": endpoint["events"]})
         shown = NewEndpointShown(**_show(endpoint).model_dump(), secret=endpoint["secret"])
         location = {"Location": f"/api/v1/webhooks/{endpoint['_id']}"}
@@ -151,7 +153,7 @@ async def make_callback_secret(parts: PartsDep, caller: Writer, once: OnceDep) -
     """The secret that signs deliveries to `callbackUrl`s; a new one with every call."""
 
     async def produce(_: str) -> Response:
-        endpoint = await callback_endpoint(parts.documents, caller.org_id)
+        endpoint = await callback_endpoint(parts.documents, caller.org_id, test=caller.test)
         secret = await rotate_secret(parts.documents, endpoint, time.time())
         await record(parts, caller, "webhook.secret_rotated", "callback")
         return Response(Secret(secret=secret).model_dump_json(), 201, media_type="application/json")
@@ -204,7 +206,7 @@ async def send_test(endpoint: WritableEndpoint, parts: PartsDep, once: OnceDep) 
 
     async def produce(id_: str) -> Response:
         now = time.time()
-        text = body(TEST_TYPE, now, {"webhookId": endpoint["_id"]})
+        text = body(TEST_TYPE, now, {"webhookId": endpoint["_id"]}, test=is_test(endpoint))
         delivery = new_delivery(endpoint, f"evt_test_{id_}", TEST_TYPE, text, now)
         await parts.documents.insert(WEBHOOK_DELIVERIES, delivery)
         return Response(_show_delivery(delivery).model_dump_json(), 202, media_type="application/json")

@@ -157,11 +157,14 @@ async def test_a_key_does_what_its_scopes_say_and_gives_no_more_than_it_has(stan
     assert same.status_code == 201
 
 
-async def test_a_test_key_cannot_spend(standing: AccountGateway) -> None:
+async def test_a_test_key_is_for_the_sandbox_and_makes_no_keys(standing: AccountGateway) -> None:
     made = await standing.make_key(test=True, scopes=["*"])
     assert made["key"].startswith("mv_test_")
-    refused = await standing.get("/writes", made["key"])
-    assert (refused.status_code, refused.json()["code"]) == (403, "test_key")
+    assert (await standing.get("/writes", made["key"])).status_code == 200
+    owns = await standing.get("/owns", made["key"])
+    live = await standing.post("/api/v1/api-keys", made["key"], json={"name": "a live one"})
+    for refused in (owns, live):
+        assert (refused.status_code, refused.json()["code"]) == (403, "test_key")
     assert (await standing.get("/api/v1/credits", made["key"])).status_code == 200
 
 

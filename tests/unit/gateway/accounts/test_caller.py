@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 
-from gateway.accounts.caller import CHARGING, ROLE_SCOPES, ROLES, SCOPES, Caller, Scope, need_role, need_scope
+from gateway.accounts.caller import ROLE_SCOPES, ROLES, SANDBOX, SCOPES, Caller, Scope, need_role, need_scope
 from gateway.problem import Problem
 
 
@@ -22,9 +22,9 @@ async def test_a_caller_passes_with_the_scope_or_with_everything_and_not_without
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-async def test_a_test_key_passes_where_nothing_is_spent(scope):
+async def test_a_test_key_passes_in_the_sandbox_only(scope):
     check = need_scope(scope)
-    if scope not in CHARGING:
+    if scope in SANDBOX:
         assert await check(caller("*", test=True))
         return
     with pytest.raises(Problem) as refused:
@@ -41,6 +41,13 @@ async def test_a_role_includes_those_below_it(needed):
         else:
             with pytest.raises(Problem, match=f"needs the role {needed}"):
                 await check(caller("*", role=role))
+
+
+@pytest.mark.parametrize("needed", ROLES)
+async def test_a_test_key_has_no_role(needed):
+    with pytest.raises(Problem) as refused:
+        await need_role(needed)(caller("*", test=True))
+    assert (refused.value.status, refused.value.code) == (403, "test_key")
 
 
 def test_each_role_may_do_what_the_one_below_may_and_a_viewer_only_reads():
