@@ -245,7 +245,10 @@ class Group:
     def ask(self, members: list[tuple[int, Address]]) -> None:
         self._members = dict(members)
         self._recipients = [Recipient(found.normalized, self, index, found.smtputf8) for index, found in members]
-        self._find_host(self._hosts[0]).ask(self._recipients)
+        self._ask(0, self._recipients)
+
+    def _ask(self, hop: int, recipients: list[Recipient]) -> None:
+        self._find_host(self._hosts[hop]).ask(recipients, self._batch.line, urgent=self._batch.urgent)
 
     @property
     def closed(self) -> bool:
@@ -269,7 +272,7 @@ class Group:
         if _next_host_may_differ(attempt) and recipient.hops + 1 < len(self._hosts):
             recipient.hops += 1
             recipient.drops = 0
-            self._find_host(self._hosts[recipient.hops]).ask([recipient])
+            self._ask(recipient.hops, [recipient])
         elif attempt.code not in ACCEPTED or attempt.phase is not Phase.RCPT:
             if attempt.kind is ReplyClass.MAILBOX_MISSING:
                 self._domain.refused(attempt)
@@ -278,7 +281,7 @@ class Group:
             self.settle_accepted(recipient, known)
         else:
             if self._domain.wants_random():  # only where a fault of ours lost the session's own
-                self._find_host(self._hosts[recipient.hops]).ask([self._domain.random_recipient()])
+                self._ask(recipient.hops, [self._domain.random_recipient()])
             self._domain.wait(self, recipient)
 
     def settle_accepted(self, recipient: Recipient, catch_all: CatchAll) -> None:

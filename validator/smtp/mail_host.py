@@ -1,6 +1,7 @@
-"""All our dealings with one mail host: a queue of recipients, and a few sessions that work it off.
+"""All our dealings with one mail host: recipients that wait, and a few sessions that work them off.
 
-Every batch that has addresses for the host puts them into the one queue, so that a session serves many batches. A
+Every batch that has addresses for the host puts them into the one queue (`Waiting` says who comes when), so that a
+session serves many batches. A
 session runs under a slot (its connection is counted until the host said 221 or closed), asks as much as the host's
 Pace allows, and gives back what it could not ask; the next session goes on from there.
 
@@ -17,10 +18,8 @@ and so do all that wait after MOST_FAULTS sessions in a row.
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +37,7 @@ from validator.smtp.conversation import Conversation
 from validator.smtp.pace import MOST_REJECTS, REJECTS, Pace
 from validator.smtp.recipient import Recipient, hand_over
 from validator.smtp.session import SERVICE_CLOSING, Session, Timeouts
+from validator.smtp.waiting import Waiting
 
 log = get_log("validator.smtp")
 
@@ -95,8 +95,7 @@ class MailHost:
         self._slots_now = slots
         self._timeouts = timeouts
         self._pace = Pace(recipients_per_session)
-        self._queue: deque[Recipient] = deque()
-        self._suspects: deque[Recipient] = deque()  # first without an answer when a session broke: asked last, alone
+        self._queue = Waiting()  # suspects in it: first without an answer when a session broke
         self._sessions: set[asyncio.Task[None]] = set()
         self._opening = 0  # sessions that have not got past EHLO yet
         self._open = 0  # sessions that did
@@ -118,17 +117,17 @@ class MailHost:
 
     @property
     def waiting(self) -> int:
-        return len(self._queue) + len(self._suspects)
+        return len(self._queue)
 
-    def ask(self, recipients: list[Recipient]) -> None:
-        """Take these on."""
+    def ask(self, recipients: list[Recipient], line: Hashable = None, *, urgent: bool = False) -> None:
+        """Take these on. Lines have their turns at flights; `urgent` ones come before all lines."""
         if self._rest is not None and self._loop.time() < self._rest[0]:
             self._loop.call_soon(self._answer_all, recipients, self._rest[1])
             return
-        stride = math.isqrt(len(recipients)) or 1
-        for start in range(stride):
-            # Far ones side by side: neighbours in a list share their fate, and a run of refusals costs sessions.
-            self._queue.extend(recipients[start::stride])
+        if urgent:
+            self._queue.put_first(recipients)
+        else:
+            self._queue.join(recipients, line)
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)
@@ -138,7 +137,6 @@ class MailHost:
         """Let running sessions finish their flight and say QUIT. What waits stays unasked."""
         self._closing = True
         self._queue.clear()
-        self._suspects.clear()
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)
@@ -165,7 +163,7 @@ class MailHost:
         running = len(self._sessions)
         if self._paused or (running and self._away):
             return False
-        return running == 0 or (running < self._slots_now and len(self._queue) > self._pace.reach * running)
+        return running == 0 or (running < self._slots_now and self._queue.ordinary > self._pace.reach * running)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sessions.discard(task)
@@ -196,7 +194,7 @@ class MailHost:
                     attempt = await self._serve()
                     _report(lease, attempt)
         except NoSlot:
-            self._queue = deque(one for one in self._queue if not one.asker.closed)
+            self._queue.drop_closed()
             return
         SESSIONS.labels("good" if attempt is None else attempt.outcome.value).inc()
 
@@ -328,7 +326,7 @@ class MailHost:
                 self._needs_tls = True  # from the next session on: in this one the host has counted our errors
             if talk.tls_asked_for or talk.trouble is not None or last or talk.refusal is not None or self._closing:
                 return
-            self._queue.extendleft(reversed(talk.flight))
+            self._queue.put_first(talk.flight)
 
     def _next_flight(self, talk: Conversation) -> None:
         """Recipients of the queue, and companions at their end, where the harm is least if the host takes offence.
@@ -342,25 +340,10 @@ class MailHost:
         if not talk.pipelining:  # one by one it costs nothing to be exact
             size = min(size, MOST_REJECTS - refused - spent)
         batch = talk.flight = []
-        self._take(min(size, max(0, room - random)), batch)
+        self._queue.take(min(size, max(0, room - random)), batch)
         if not (batch and batch[0].smtputf8):
             batch += talk.companions[:random]
             del talk.companions[:random]
-
-    def _take(self, size: int, batch: list[Recipient]) -> None:
-        """The next of the queue that somebody still waits for, all of one kind. Suspects when there is nobody else."""
-        queue = self._queue
-        while queue and len(batch) < size:
-            recipient = queue.popleft()
-            if recipient.asker.closed:
-                continue
-            if batch and recipient.smtputf8 != batch[0].smtputf8:
-                queue.appendleft(recipient)
-                break
-            batch.append(recipient)
-        while not batch and size and self._suspects:
-            if not (suspect := self._suspects.popleft()).asker.closed:
-                batch.append(suspect)
 
     def _is_last(self, talk: Conversation) -> bool:
         """Whether QUIT may ride in this flight: nothing can follow it in this session."""
@@ -403,7 +386,7 @@ class MailHost:
                 self._pace.doubt()
             self._pace.broke(answered, talk.refused - talk.random_refused, len(left), told=told, silent=silent)
             left = self._isolate(left, trouble, first=answered == 0, anyone=desync or told)
-        self._queue.extendleft(reversed(left))
+        self._queue.put_first(left)
         stop = talk.refusal or (trouble if trouble is not None and not unproven and self._is_final(trouble) else None)
         if stop is not None:
             self._stop(stop)
@@ -417,8 +400,7 @@ class MailHost:
             await talk.end()
             in_order = not talk.session.desync
         finally:
-            again = [*talk.companions] if in_order else [*talk.void(), *talk.companions]
-            self._queue.extendleft(reversed(again))
+            self._queue.put_first([*([] if in_order else talk.void()), *talk.companions])
             self._ask_apart([*talk.release(), *unanswered])
 
     def _ask_apart(self, recipients: list[Recipient]) -> None:
@@ -430,7 +412,7 @@ class MailHost:
                 recipient.reply = self._fault
                 given_up.append(recipient)
             else:
-                self._suspects.append(recipient)
+                self._queue.suspect((recipient,))
         hand_over(given_up, _tell_without)
 
     @property
@@ -455,7 +437,7 @@ class MailHost:
             if recipient.drops > MAX_DROPS or (alone and recipient.drops > 1):
                 given_up.append(recipient)
             elif place == 0 and not anyone:
-                self._suspects.append(recipient)
+                self._queue.suspect((recipient,))
             else:
                 again.append(recipient)
         self._answer_all(given_up, trouble)
@@ -466,10 +448,7 @@ class MailHost:
         self._away = 0
         if rest:
             self._rest = (self._loop.time() + REST, attempt)
-        waiting = [*self._queue, *self._suspects]
-        self._queue.clear()
-        self._suspects.clear()
-        self._answer_all([recipient for recipient in waiting if not recipient.asker.closed], attempt)
+        self._answer_all(self._queue.clear(), attempt)
 
     def _answer_all(self, recipients: list[Recipient], attempt: Attempt) -> None:
         """An answer that is not a reply to these recipients' own RCPT."""
