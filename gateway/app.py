@@ -26,6 +26,7 @@ from gateway.credits.ledger import Ledger
 from gateway.dashboard import routes as dashboard
 from gateway.downloads import routes as downloads
 from gateway.files import routes as files
+from gateway.head import HeadAsGet
 from gateway.health import routes as health
 from gateway.idempotency.purge import purging
 from gateway.live import routes as live
@@ -135,6 +136,7 @@ def create_app(settings: Settings, *, documents: Documents | None = None, broker
         redoc_url=None,
     )
     install_problem_handlers(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(EveryAnswer)
     app.include_router(health.router)

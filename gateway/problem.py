@@ -18,7 +18,7 @@ from shared.logs import get_log
 log = get_log("gateway.problem")
 
 RETRY_AFTER_UNREACHABLE = 5  # seconds
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Problem(MailvetError):
@@ -77,7 +77,7 @@ def _allowed(request: Request) -> str:
         asked = {**request.scope, "method": method}
         return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
 
-    return ", ".join(filter(fits, _METHODS))
+    return ", ".join(method for method in _METHODS if fits("GET" if method == "HEAD" else method))
 
 
 def install_problem_handlers(app: FastAPI) -> None:

@@ -23,14 +23,12 @@ _WORST_FIRST = {"blocked": 0, "ok": 1, "not_checked": 2}
 NEEDED = ("documents", "broker")  # without Redis or validators lists are still taken in and answered about
 
 
-@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
-@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"description": "a server that is needed does not answer"}})
 async def readyz(parts: PartsDep) -> JSONResponse:
     """`ready`; `degraded` without Redis or validators; `unready` (503) without the documents or the broker.

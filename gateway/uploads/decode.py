@@ -48,7 +48,7 @@ def detect_encoding(path: Path) -> Encoding:
     """Raises Refusal `undecodable`, `nul_byte` or `line_too_long`, with line and byte offset."""
     with path.open("rb") as stream:
         head = stream.read(4096)
-    name = next((name for mark, name in MARKS if head.startswith(mark)), None) or _utf_16_without_mark(head)
+    name = next((name for mark, name in MARKS if head.startswith(mark)), None) or utf_16_without_mark(head)
     try:
         _scan(path, name or "utf-8")
     except _Undecodable as error:
@@ -58,7 +58,8 @@ def detect_encoding(path: Path) -> Encoding:
     return Encoding(name or "utf-8")
 
 
-def _utf_16_without_mark(head: bytes) -> str | None:
+def utf_16_without_mark(head: bytes) -> str | None:
+    """Which UTF-16 it is, by where the NULs are; None: neither."""
     even, odd = head[::2], head[1::2]
     half = len(odd) // 2
     if half and odd.count(0) > half and not even.count(0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
+from gateway.uploads.decode import utf_16_without_mark
 from gateway.uploads.refusal import Refusal
 
 LOOK_AT = 8_192
@@ -38,6 +39,10 @@ _OTHERS = (
     (b"SQLite format 3\x00", "SQLite"),
     (b"MZ\x90\x00", "EXE"),
 )
+# Bytes that no text has many of. ESC may stand in text: ISO-2022-JP switches alphabets with it.
+_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\n\v\f\r\x1a\x1b"))
+_FEW = 4  # a list with a stray NUL is a list with a bad row, and is told where
+_SHARE = 20  # one in so many; of bytes without a meaning as text (compressed, encrypted) it is one in ten
 _MARKUP = (b"<!doctype", b"<html", b"<?xml")
 
 
@@ -66,9 +71,19 @@ def _refuse_other(head: bytes) -> None:
     name = next((name for magic, name in _OTHERS if head.startswith(magic)), None)
     if name is None and head.removeprefix(_BOMS[0]).lstrip().lower().startswith(_MARKUP):
         name = "HTML or XML"
+    if name is None and _is_binary(head):
+        name = "binary"
     if name is not None:
-        detail = f"This is a {name} file; send CSV, TXT, XLSX or a ZIP of those."
+        article = "an" if name[0] in "AEIOU" else "a"
+        detail = f"This is {article} {name} file; send CSV, TXT, XLSX or a ZIP of those."
         raise Refusal(415, "unsupported_type", detail, field="file")
+
+
+def _is_binary(head: bytes) -> bool:
+    if head.startswith(_BOMS) or utf_16_without_mark(head) is not None:
+        return False
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    return controls >= _FEW and controls * _SHARE > len(head)
 
 
 def _office(path: Path) -> Refusal:

@@ -38,7 +38,7 @@ class Internal:
         result = say(body["email"], 0, last=False)
         if result is None:
             return Response(msgspec.json.encode({"putOff": {"index": 0, "reason": "put_off", "after": None}}), 202)
-        return Response(msgspec.json.encode(result))
+        return Response(msgspec.json.encode(result.result()))
 
 
 @pytest.fixture(scope="module")
