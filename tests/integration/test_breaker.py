@@ -329,6 +329,11 @@ async def main(url, host):
             if order == "fail":
                 breakers.report_failure(host, Trouble.REFUSED)
                 print(json.dumps(True), flush=True)
+            elif order == "open":  # once everything reported is with Redis, and its answer here
+                async with asyncio.timeout(10):
+                    while not (c := breakers._circuits.get(host)) or c.state != "open" or not c.version or c.unsent:
+                        await asyncio.sleep(0.005)
+                print(json.dumps(True), flush=True)
             elif order == "due":
                 breakers._circuits[host].hold_off(0)
                 print(json.dumps(True), flush=True)
@@ -352,7 +357,7 @@ async def test_two_processes_open_together_and_let_one_session_through(url, redi
 
     async def order(word):
         other.stdin.write(word.encode() + b"\n")
-        return json.loads(await asyncio.wait_for(other.stdout.readline(), 10))
+        return json.loads(await asyncio.wait_for(other.stdout.readline(), 15))
 
     assert await asyncio.wait_for(other.stdout.readline(), 20) == b"ready\n"
     async with Breakers(url) as ours:
@@ -361,6 +366,7 @@ async def test_two_processes_open_together_and_let_one_session_through(url, redi
         await order("fail")
         await order("fail")
         await until(lambda: state(ours) == "open")
+        assert await order("open")
         assert await order("state") == "open"
         await make_due(redis, ours)
         await order("due")
