@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 from gateway.accounts.caller import Caller, need_scope
+from gateway.audit.record import digest_of
 from gateway.collections import AUDIT
 from gateway.cursor import DEFAULT_LIMIT, Cursor, Limit, read_page
 from gateway.parts import PartsDep
@@ -18,12 +19,15 @@ router = APIRouter(tags=["audit"])
 
 
 class Record(BaseModel):
+    """`digest`: of the entry as it is stored now; the log of the process that wrote it has what it was then."""
+
     id: str
     at: datetime
     actor: str
     action: str
     target: str
     detail: dict[str, Any]
+    digest: str
 
 
 class AuditPage(BaseModel):
@@ -45,4 +49,4 @@ async def audit_log(
 
 def _show(entry: Document) -> dict[str, Any]:
     shown = {name: entry[name] for name in ("actor", "action", "target", "detail")}
-    return {"id": entry["_id"], "at": datetime.fromtimestamp(entry["at"], UTC), **shown}
+    return {"id": entry["_id"], "at": datetime.fromtimestamp(entry["at"], UTC), **shown, "digest": digest_of(entry)}
