@@ -5,29 +5,46 @@ answer 452 4.5.3 after some recipients of a transaction, 421 or a hang-up after 
 with every reply. So a session ends at REJECTS refusals, a flight is small enough that it will hardly overshoot that,
 a limit that showed itself is kept just below and opened again slowly, and after a break without any answer the flight
 shrinks until the one recipient that causes it stands alone.
+
+The sizes were chosen by playing 60,000 recipients for each set of numbers (docs/decisions/0022 has the table). Missing
+recipients often come in runs, which no mean foretells: where one led a session too far, flights are for a while so
+small that none can.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 
 FLIGHT = 25  # recipients in one flight; more gains 5 % and looks like a flood
 FIRST_FLIGHT = 9  # in a session
 SESSION = 100  # recipients in one session; also the least that RFC 5321 section 4.5.3.1.8 lets a host limit us to
 REJECTS = 9  # refused recipients after which a session ends: below Postfix's smtpd_soft_error_limit of 10
 MOST_REJECTS = REJECTS + 1  # a flight is sized so that its refusals hardly ever lead beyond this
-CAUTION = 3.0  # standard deviations that "hardly ever" means
-WORTHWHILE = 5  # recipients; for fewer a new session is better than another round trip in this one
+ODDS = 7e-4  # of a flight that leads beyond it all the same
+TOO_FAR = MOST_REJECTS + 1  # more refusals than this in one session are no accident: they come in runs
+WARY_SESSIONS = 20  # without room for a run, after one led too far; twice as many each time, up to MOST_WARY_SESSIONS
+MOST_WARY_SESSIONS = 320
+WORTHWHILE = 4  # recipients; for fewer a new session is better than another round trip in this one
 SLOW_FLIGHT = 5.0  # seconds: a flight that took longer makes the next ones smaller
 STRIKES = 5  # sessions in a row that broke without one answer; then the host is left alone
 WIDEN_AFTER = 4  # sessions that end well at a limit that showed itself, before more is tried
 CAREFUL_SESSIONS = 20  # in good order before flights are tried again at a host that answered out of turn
+_GRAIN = 64
 _MEMORY = 400  # recipients after which older experience counts half
 
 
-def _at_most(slack: int) -> float:
-    """The expected number of refusals m for which m and CAUTION times its square root (Poisson) stay within `slack`."""
-    return ((math.sqrt(CAUTION**2 + 4 * slack) - CAUTION) / 2) ** 2
+@cache
+def _safe_flight(slack: int, risk: int) -> int:
+    """The most recipients of which more than `slack` are refused with odds of at most ODDS, when each is refused with a
+    chance of `risk` in _GRAIN, independently of the others; never fewer than `slack`.
+    """
+    chance = min(risk, _GRAIN) / _GRAIN
+    for size in range(slack + 1, FLIGHT + 1):
+        within = sum(math.comb(size, k) * chance**k * (1 - chance) ** (size - k) for k in range(slack + 1))
+        if 1 - within > ODDS:
+            return size - 1
+    return max(slack, FLIGHT)
 
 
 class Pace:
@@ -41,6 +58,8 @@ class Pace:
         "_full",
         "_most",
         "_refused",
+        "_runs",
+        "_wary",
         "flight",
         "session",
         "strikes",
@@ -60,6 +79,8 @@ class Pace:
         self._full = 0  # sessions that ended well at the limit
         self._asked = 0
         self._refused = 0
+        self._runs = 0  # times that a run of refusals led a session too far
+        self._wary = 0  # sessions still to be held without room for another
 
     def next_flight(self, asked: int, refused: int, waiting: int, *, spent: int = 0) -> int:
         """Recipients to ask now in a session that asked so many and had so many refused; 0: the session should end.
@@ -75,10 +96,10 @@ class Pace:
         if asked == 0:  # whatever is known of the host: the next recipients may be of another kind than the last
             return min(FIRST_FLIGHT, self.flight, room)
         risk = (self._refused + refused + 1) / (self._asked + asked + 3)
-        bearable = _at_most(slack) / risk
+        bearable = _safe_flight(slack, math.ceil(risk * _GRAIN))
         if bearable < min(WORTHWHILE, room):
             return 0
-        return min(self.flight, room, int(bearable))
+        return min(self.flight, room, slack if self._wary else bearable)
 
     @property
     def reach(self) -> int:
@@ -147,6 +168,11 @@ class Pace:
         return self.strikes >= STRIKES
 
     def _learn(self, asked: int, refused: int) -> None:
+        if refused > TOO_FAR:
+            self._wary = min(MOST_WARY_SESSIONS, WARY_SESSIONS * 2**self._runs)
+            self._runs += 1
+        elif self._wary:
+            self._wary -= 1
         self._asked += asked
         self._refused += refused
         if self._asked > _MEMORY:

@@ -6,7 +6,18 @@ import random
 
 import pytest
 
-from validator.smtp.pace import CAREFUL_SESSIONS, FIRST_FLIGHT, FLIGHT, REJECTS, SESSION, STRIKES, WIDEN_AFTER, Pace
+from validator.smtp.pace import (
+    CAREFUL_SESSIONS,
+    FIRST_FLIGHT,
+    FLIGHT,
+    MOST_REJECTS,
+    REJECTS,
+    SESSION,
+    STRIKES,
+    WARY_SESSIONS,
+    WIDEN_AFTER,
+    Pace,
+)
 
 
 def break_off(pace: Pace, answered: int, flight: int, *, told: bool = False, silent: bool = False) -> None:
@@ -39,18 +50,61 @@ def test_the_providers_row_bounds_a_session():
     assert Pace(5).next_flight(5, 0, 1_000) == 0
 
 
-@pytest.mark.parametrize("bad", [0.0, 0.05, 0.2, 0.5, 0.8, 1.0])
-def test_sessions_hardly_ever_see_more_than_ten_refusals(bad):
-    chance = random.Random(7)
-    pace, over, sessions = Pace(), 0, 2_000
-    for _ in range(sessions):
+def play(fates: list[bool]) -> tuple[list[int], float]:
+    """Ask about recipients of which so many are missing: refusals by session, and flights for each recipient."""
+    pace, at, flights, sessions = Pace(), 0, 0, []
+    while at < len(fates):
         asked = refused = 0
-        while size := pace.next_flight(asked, refused, 1_000):
+        while size := pace.next_flight(asked, refused, len(fates) - at):
+            refused += sum(fates[at : at + size])
+            at += size
             asked += size
-            refused += sum(chance.random() < bad for _ in range(size))
-        over += refused > 10
+            flights += 1
         pace.session_done(asked, refused)
-    assert over <= sessions * 0.005
+        sessions.append(refused)
+    return sessions, flights / len(fates)
+
+
+@pytest.mark.parametrize(
+    ("bad", "connections", "trips"),
+    [
+        (0.0, 0.0101, 0.09),
+        (0.05, 0.0105, 0.097),
+        (0.2, 0.027, 0.215),
+        (0.5, 0.065, 0.41),
+        (0.8, 0.13, 0.65),
+        (1, 0.15, 1),
+    ],
+)
+def test_sessions_hardly_ever_see_more_than_ten_refusals_and_are_few(bad, connections, trips):
+    """`trips`: round trips for each recipient: four a session (connect, banner, EHLO, QUIT), and its flights."""
+    chance = random.Random(7)
+    sessions, flights = play([chance.random() < bad for _ in range(60_000)])
+    assert sum(refused > 10 for refused in sessions) <= len(sessions) * 0.002
+    assert max(sessions) <= 12
+    assert len(sessions) / 60_000 <= connections
+    assert flights + 4 * len(sessions) / 60_000 <= trips
+
+
+@pytest.mark.parametrize(("bad", "connections"), [(0.05, 0.0135), (0.2, 0.027), (0.5, 0.061)])
+def test_where_the_missing_come_in_runs_few_sessions_are_led_too_far(bad, connections):
+    chance, fates, missing = random.Random(5), [], False
+    while len(fates) < 60_000:
+        fates += [missing] * max(1, int(chance.expovariate(1 / (15 if missing else 15 * (1 - bad) / bad))))
+        missing = not missing
+    sessions, _ = play(fates)
+    assert sum(refused > 10 for refused in sessions) <= len(sessions) * 0.02
+    assert sum(refused > 13 for refused in sessions) <= len(sessions) * 0.01
+    assert len(sessions) / len(fates) <= connections
+
+
+def test_after_a_run_of_refusals_no_flight_has_room_for_another_for_a_while():
+    pace = Pace()
+    pace.session_done(SESSION, 20)
+    for _ in range(WARY_SESSIONS):
+        assert pace.next_flight(50, 2, 1_000) == MOST_REJECTS - 2
+        pace.session_done(SESSION, 0)
+    assert pace.next_flight(50, 2, 1_000) > MOST_REJECTS - 2
 
 
 def test_a_slow_host_gets_smaller_flights_and_a_fast_one_larger_again():
