@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from shared.address import Address, Malformed
 from shared.messages import PutOff
-from shared.verdict import Verdict
+from shared.verdict import Finding, Verdict
 from validator.evidence import Attempt, CatchAll, Evidence, Later, Route
-from validator.judge import judge
-from validator.lists import list_flags
+from validator.judge import judge, malformed
+from validator.lists import Flags, list_flags
 
+_Case = tuple[str, Flags, Route | None, tuple[Attempt, ...], CatchAll, float | None]
 PROGRESS_EVERY: Final = 0.25  # seconds
 
 
@@ -45,6 +46,7 @@ class Batch:
         self._last_look = last_look
         self._on_progress = on_progress
         self._complete = asyncio.Event()
+        self._judged: dict[_Case, Finding | Later] = {}
         self._checked_at = ""
         self._checked_until = 0.0
 
@@ -60,28 +62,51 @@ class Batch:
         trace: tuple[dict[str, Any], ...] = (),
     ) -> None:
         """Judge one address. Each position is settled once."""
-        verdict = judge(
+        if isinstance(address, Malformed):
+            self._found(index, address.given, None, malformed(address.why), trace)
+        else:
+            flags = list_flags(address)
+            # What is told apart by this key is judged by itself; a domain has a few such cases, however many addresses.
+            case = (address.domain, flags, route, attempts, catch_all, random_after)
+            finding = self._judged.get(case)
+            if finding is None:
+                finding = self._judged[case] = self._judge(*case)
+            if isinstance(finding, Later):
+                self.put_off.append(PutOff(index=index, reason=finding.reason, after=finding.after))
+            else:
+                self._found(index, address.given, address.normalized, finding, trace)
+        self.open -= 1
+        if self.open == 0:
+            self._complete.set()
+
+    def _judge(  # noqa: PLR0917 - one case, in its order
+        self,
+        domain: str,
+        flags: Flags,
+        route: Route | None,
+        attempts: tuple[Attempt, ...],
+        catch_all: CatchAll,
+        random_after: float | None,
+    ) -> Finding | Later:
+        return judge(
             Evidence(
-                given=address.given,
-                address=address,
-                flags=list_flags(address) if isinstance(address, Address) else None,
+                domain=domain,
+                flags=flags,
                 route=route,
                 attempts=attempts,
                 catch_all=catch_all,
                 random_after=random_after,
                 look=self._look,
                 last_look=self._last_look,
-                checked_at=self._now(),
-                trace=trace,
             )
         )
-        if isinstance(verdict, Later):
-            self.put_off.append(PutOff(index=index, reason=verdict.reason, after=verdict.after))
-        else:
-            self.results[index] = verdict
-        self.open -= 1
-        if self.open == 0:
-            self._complete.set()
+
+    def _found(
+        self, index: int, given: str, normalized: str | None, finding: Finding, trace: tuple[dict[str, Any], ...]
+    ) -> None:
+        self.results[index] = Verdict(
+            email=given, normalized=normalized, finding=finding, checked_at=self._now(), trace=trace
+        )
 
     async def wait(self, seconds: float) -> None:
         """Until every position is settled, or for so long; progress is told meanwhile."""

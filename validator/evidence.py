@@ -7,11 +7,10 @@ mail hosts. Each mail host that was turned to leaves one Attempt, oldest first; 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.address import Address, Malformed
 from shared.verdict import Reason
 
 if TYPE_CHECKING:
@@ -93,19 +92,16 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """All facts about one address. `route` is None exactly when the syntax is malformed."""
+    """All facts about one address but its name: equal for many addresses of a domain, and judged once for them."""
 
-    given: str
-    address: Address | Malformed
-    flags: Flags | None = None  # of the lists; None when malformed
-    route: Route | None = None
+    domain: str
+    flags: Flags  # of the lists
+    route: Route | None = None  # None: not looked up in time
     attempts: tuple[Attempt, ...] = ()  # empty: no mail host was turned to
     catch_all: CatchAll = CatchAll.NOT_ASKED
     random_after: float | None = None  # seconds the host asked to wait before the random address is tried again
     look: int = 0  # how many times this address has been put off before
-    last_look: bool = False  # True: the judge must give a Verdict, never Later
-    checked_at: str = ""  # RFC 3339, UTC
-    trace: tuple[dict[str, Any], ...] = ()  # what Details.trace shows; filled only when asked for
+    last_look: bool = False  # True: the judge must give a Finding, never Later
 
 
 class Later(msgspec.Struct, frozen=True):

@@ -11,13 +11,14 @@ from shared.address import Address, parse_address
 from shared.verdict import Reason, Status
 from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Outcome, Phase, Route
 from validator.judge import judge
-from validator.lists import list_flags
+from validator.lists import Flags, list_flags
 from validator.smtp.classify import Classified, ReplyClass, classify, rule_source
 from validator.smtp.retry_hint import retry_hint
 from validator.suggest import suggest_domain
 
 _REPLY = re.compile(r"\s*(\d{3})(?:[ -]|\Z)(.*)", re.DOTALL)
-_NO_PROBE = Address("", "someone", "example.com", smtputf8=False)
+_SOMEWHERE = "example.com"
+_NOBODY = Flags(role=False, disposable=False, disposable_wide=False, free=False)
 
 
 class _NotUnderstood(ValueError):
@@ -118,8 +119,8 @@ def _verdict(code: int, text: str, phase: str, found: Classified) -> dict[str, s
     attempt = Attempt(host="", outcome=Outcome.REPLIED, phase=at, code=code, text=text, kind=found.cls)
     result = judge(
         Evidence(
-            given="",
-            address=_NO_PROBE,
+            domain=_SOMEWHERE,
+            flags=_NOBODY,
             route=Route(answer=DnsAnswer.FOUND),
             attempts=(attempt,),
             catch_all=CatchAll.NO if found.cls is ReplyClass.ACCEPTED else CatchAll.NOT_ASKED,

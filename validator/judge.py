@@ -1,4 +1,4 @@
-"""The one place with an opinion: Evidence in, a Verdict or "look again later" out. Pure, and total: it never raises.
+"""The one place with an opinion: Evidence in, a Finding or "look again later" out. Pure, and total: it never raises.
 
 What can never happen here: `invalid` from a 4xx, from silence, from a refusal of us, or from anything said before RCPT;
 `valid` without a 250 or 251 to RCPT itself; an attribute (role, disposable, free) in front of an `invalid`.
@@ -11,25 +11,19 @@ unknown mailboxes at RCPT, or the host was seen to do so at this domain. See doc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
-from shared.address import Address, Malformed
-from shared.verdict import DnsDetails, Finding, Flags, Reason, SmtpDetails, Status, Verdict
-from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase, Route
-from validator.lists import Flags as ListFlags
+from shared.verdict import DnsDetails, Finding, Flags, Reason, SmtpDetails, Status
+from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase
 from validator.score import risk_level, score_parts, total
 from validator.smtp.classify import ReplyClass, find_status
 from validator.suggest import suggest_domain
 
 MAX_REPLY_TEXT = 500
-_NO_FLAGS = ListFlags(role=False, disposable=False, disposable_wide=False, free=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opinion:
-    """All there are stand below as constants, so they compare by identity, which is what makes `_finding` cheap.
-
-    `patience`: looks after the first that are worth spending on it (0: it is final; None: all there are).
+    """`patience`: looks after the first that are worth spending on it (0: it is final; None: all there are).
     `unproven`: accepted, but the random address at the same domain got no clear answer: points off.
     """
 
@@ -87,16 +81,25 @@ _ROLE = {unproven: _Opinion(Status.RISKY, Reason.ROLE_ACCOUNT, unproven=unproven
 _VALID = {unproven: _Opinion(Status.VALID, Reason.ACCEPTED, unproven=unproven) for unproven in _DOUBTS}
 
 
-def judge(evidence: Evidence) -> Verdict | Later:
-    """The verdict on the address, or Later where more can be learnt and this is not the last look."""
-    if isinstance(evidence.address, Malformed):
-        return _malformed(evidence, evidence.address)
+def judge(evidence: Evidence) -> Finding | Later:
+    """What is to be said of the address, or Later where more can be learnt and this is not the last look."""
     opinion = _opinion(evidence)
     waits = opinion.patience is None or evidence.look < opinion.patience
     if waits and not evidence.last_look:
         after = evidence.attempts[-1].after if evidence.attempts else None
         return Later(opinion.reason, evidence.random_after if opinion.unproven else after)
-    return _verdict(evidence, evidence.address, opinion)
+    return _finding(evidence, opinion)
+
+
+def malformed(why: str) -> Finding:
+    """Of what is no address: nothing else need be known of it."""
+    return Finding(
+        status=Status.INVALID,
+        reason=Reason.INVALID_SYNTAX,
+        risk_level=risk_level(Status.INVALID, 0),
+        score=0,
+        why=why,
+    )
 
 
 def _opinion(evidence: Evidence) -> _Opinion:
@@ -135,7 +138,7 @@ def _accepted(evidence: Evidence) -> _Opinion:
     if provider is not None and provider.accepts_all:
         return _POLICY
     flags = evidence.flags
-    if flags is not None and flags.disposable:
+    if flags.disposable:
         return _DISPOSABLE
     if evidence.catch_all is CatchAll.YES:
         return _CATCH_ALL
@@ -147,52 +150,12 @@ def _accepted(evidence: Evidence) -> _Opinion:
             unproven = _HOST_SHOWED
         else:
             return _UNPROVEN
-    return (_ROLE if flags is not None and flags.role else _VALID)[unproven]
+    return (_ROLE if flags.role else _VALID)[unproven]
 
 
-def _malformed(evidence: Evidence, address: Malformed) -> Verdict:
-    finding = Finding(
-        status=Status.INVALID,
-        reason=Reason.INVALID_SYNTAX,
-        risk_level=risk_level(Status.INVALID, 0),
-        score=0,
-        why=address.why,
-    )
-    return Verdict(email=evidence.given, normalized=None, finding=finding, checked_at=evidence.checked_at)
-
-
-def _verdict(evidence: Evidence, address: Address, opinion: _Opinion) -> Verdict:
-    attempts = evidence.attempts
-    reached = any(attempt.address for attempt in attempts)
-    finding = _finding(
-        opinion,
-        evidence.flags or _NO_FLAGS,
-        suggest_domain(address.domain),
-        evidence.route,
-        attempts[-1] if attempts else None,
-        evidence.look + reached,
-        evidence.catch_all is CatchAll.YES,
-    )
-    return Verdict(
-        email=evidence.given,
-        normalized=f"{address.local}@{address.domain}",
-        finding=finding,
-        checked_at=evidence.checked_at,
-        trace=evidence.trace,
-    )
-
-
-@lru_cache(maxsize=16_384)
-def _finding(  # noqa: PLR0917 - the key of a cache
-    opinion: _Opinion,
-    flags: ListFlags,
-    better: str | None,
-    route: Route | None,
-    last: Attempt | None,
-    looks: int,
-    catch_all: bool,  # noqa: FBT001
-) -> Finding:
-    """What all results have in common that rest on the same: made once, shared, never changed."""
+def _finding(evidence: Evidence, opinion: _Opinion) -> Finding:
+    route, flags, attempts = evidence.route, evidence.flags, evidence.attempts
+    better = suggest_domain(evidence.domain)
     implicit = route is not None and route.implicit
     parts = score_parts(
         opinion.status,
@@ -212,12 +175,12 @@ def _finding(  # noqa: PLR0917 - the key of a cache
         score=score,
         better=better,
         dns=DnsDetails(mx=list(route.hosts), implicit=implicit) if route else DnsDetails(),
-        smtp=_smtp(last, looks),
+        smtp=_smtp(attempts, evidence.look),
         flags=Flags(
             role=flags.role,
             disposable=flags.disposable,
             free=flags.free,
-            catch_all=catch_all,
+            catch_all=evidence.catch_all is CatchAll.YES,
             mailbox_full=opinion.reason is Reason.MAILBOX_FULL,
             disabled=opinion.reason is Reason.MAILBOX_DISABLED,
         ),
@@ -226,9 +189,11 @@ def _finding(  # noqa: PLR0917 - the key of a cache
     )
 
 
-def _smtp(last: Attempt | None, looks: int) -> SmtpDetails:
-    if last is None:
+def _smtp(attempts: tuple[Attempt, ...], looks: int) -> SmtpDetails:
+    looks += any(attempt.address for attempt in attempts)
+    if not attempts:
         return SmtpDetails(attempts=looks)
+    last = attempts[-1]
     return SmtpDetails(
         code=last.code,
         enhanced=find_status(last.code, last.text) if last.code is not None else None,

@@ -18,6 +18,7 @@ import asyncio
 import errno
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import ClassVar, TypeVar
 
@@ -83,7 +84,9 @@ class Identity:
             version: tuple(a for a in settings.probe_source_addresses if ip_address(a).version == version)
             for version in (4, 6)
         }
-        self._allow = allowed_networks(settings.probe_allow_networks)
+        allow = allowed_networks(settings.probe_allow_networks)
+        self._forbidden = lru_cache(maxsize=16_384)(lambda address: forbidden(address, allow))  # hosts come back
+        self._has_sources = any(self._sources.values())
         self._proxy_url = settings.probe_proxy
         if self._proxy_url is not None:
             _check_proxy(self._proxy_url)
@@ -93,6 +96,8 @@ class Identity:
         greylisting comes from the client that was put off. Of several, the highest score wins, so that a new source
         address moves only its share of the domains. None: the system chooses.
         """
+        if not self._has_sources:
+            return None
         sources = self._sources[ip_address(address).version]
 
         def score(source: str) -> bytes:
@@ -104,7 +109,7 @@ class Identity:
         self, address: str, port: int, timeout: float, protocol_factory: Callable[[], P], *, mail_domain: str = ""
     ) -> tuple[asyncio.Transport, P]:
         """`timeout`: seconds for all of it. Raises a ConnectError."""
-        if (why := forbidden(address, self._allow)) is not None:
+        if (why := self._forbidden(address)) is not None:
             raise ForbiddenAddress(why)
         try:
             async with asyncio.timeout(timeout):
@@ -148,7 +153,7 @@ class Identity:
     def _check_peer(self, transport: asyncio.Transport) -> None:
         """A socket that ended up elsewhere than it was sent (NAT rules, 0.0.0.0, a changed route) is of no use."""
         peer = transport.get_extra_info("peername")
-        if peer is not None and (why := forbidden(str(peer[0]), self._allow)) is not None:
+        if peer is not None and (why := self._forbidden(str(peer[0]))) is not None:
             transport.abort()
             raise ForbiddenAddress(why)
 

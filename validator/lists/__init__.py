@@ -21,16 +21,9 @@ class Flags(NamedTuple):
     free: bool
 
 
-class _DomainFlags(NamedTuple):
-    disposable: bool
-    disposable_wide: bool
-    free: bool
-
-
 def list_flags(address: Address) -> Flags:
     """Set look-ups only, about a microsecond an address."""
-    domain = _domain_flags(address.domain)
-    return Flags(is_role(address.local), domain.disposable, domain.disposable_wide, domain.free)
+    return _flags_at(address.domain)[is_role(address.local)]
 
 
 def is_role(local: str) -> bool:
@@ -39,8 +32,11 @@ def is_role(local: str) -> bool:
     roles = _role_names()
     if name in roles:
         return True
-    base = name.partition("+")[0]
-    return base in roles or base.replace("-", "").replace("_", "").replace(".", "") in roles
+    if "+" in name:
+        name = name.partition("+")[0]
+        if name in roles:
+            return True
+    return name.replace("-", "").replace("_", "").replace(".", "") in roles
 
 
 def is_free(domain: str) -> bool:
@@ -54,11 +50,13 @@ def is_disposable(domain: str) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def _domain_flags(domain: str) -> _DomainFlags:
-    if domain in _free_domains():
-        return _DomainFlags(disposable=False, disposable_wide=False, free=True)
-    curated = _on_list(domain, _curated())
-    return _DomainFlags(disposable=curated, disposable_wide=curated or _on_list(domain, _wide()), free=False)
+def _flags_at(domain: str) -> tuple[Flags, Flags]:
+    """Of somebody there, and of an office there."""
+    free = domain in _free_domains()
+    curated = not free and _on_list(domain, _curated())
+    wide = not free and (curated or _on_list(domain, _wide()))
+    somebody = Flags(role=False, disposable=curated, disposable_wide=wide, free=free)
+    return somebody, somebody._replace(role=True)
 
 
 def _on_list(domain: str, listed: frozenset[str]) -> bool:

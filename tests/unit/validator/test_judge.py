@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 
 from shared.address import parse_address
-from shared.verdict import VERIFY_STATUS, Reason, Result, RiskLevel, Status, Verdict
+from shared.verdict import VERIFY_STATUS, Finding, Reason, Result, RiskLevel, Status
 from validator import judge as judging
 from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase, Route
 from validator.lists import list_flags
@@ -11,10 +11,11 @@ from validator.providers import Provider
 from validator.smtp.classify import ReplyClass, classify
 
 
-def judge(facts):
+def judge(about):
     """The verdict as users see it."""
+    email, facts = about
     found = judging.judge(facts)
-    return found.result() if isinstance(found, Verdict) else found
+    return found.about(email, email, "") if isinstance(found, Finding) else found
 
 
 TRUTHFUL = Provider(name="honest", mx=("mx.corp.test",), truthful=True)
@@ -40,9 +41,8 @@ def silence(outcome, phase=Phase.CONNECT):
 
 def evidence(*attempts, email="ann@corp.test", answer=DnsAnswer.FOUND, provider=None, allowed=True, **facts):
     address = parse_address(email)
-    return Evidence(
-        given=email,
-        address=address,
+    return email, Evidence(
+        domain=address.domain,
         flags=list_flags(address),
         route=Route(answer=answer, hosts=("mx.corp.test",), provider=provider, probe_allowed=allowed),
         attempts=attempts,
@@ -249,7 +249,7 @@ def test_nobody_asked_is_put_off():
 
 
 def test_bad_syntax_is_invalid_and_says_why():
-    found = judge(Evidence(given="ann@", address=parse_address("ann@")))
+    found = judging.malformed(parse_address("ann@").why).about("ann@", None, "")
     assert verdict(found) == (Status.INVALID, Reason.INVALID_SYNTAX)
     assert found.normalized is None
     assert found.details.syntax["valid"] is False
