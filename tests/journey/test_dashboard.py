@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
@@ -351,6 +352,34 @@ async def test_a_key_is_shown_once_works_and_is_revoked(tab):
     await row.get_by_role("button", name="Revoke").click()
     await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     await expect(row).to_contain_text("Revoked")
+
+
+async def test_a_test_key_is_made_and_signed_in_with_shows_the_sandbox_marked(tab, browser, server):
+    page = tab.page
+    await page.get_by_role("link", name="API keys").click()
+    await page.get_by_label("Name").fill("for the tests")
+    await page.get_by_label("What it may do").select_option("test")
+    await page.get_by_role("button", name="Make a key").click()
+    key = await page.get_by_label("The new key").input_value()
+    assert key.startswith("mv_test_")
+    await page.get_by_role("button", name="I have it").click()
+    await expect(page.get_by_role("row", name="for the tests")).to_contain_text("use the sandbox")
+    async with httpx.AsyncClient(base_url=server.url, headers={"X-API-Key": key}) as client:
+        made = await client.post("/api/v1/validate-batch", json={"emails": ["catch-all@a.example", "ann@a.example"]})
+        assert made.status_code == 202
+    context = await browser.new_context()
+    other = await opened(context, server.url)
+    other.expected.append("401")
+    await other.page.get_by_label("API key").fill(key)
+    await other.page.keyboard.press("Enter")
+    row = other.page.get_by_role("row", name="validate-batch")
+    await expect(row).to_have_count(1)
+    await expect(row).to_contain_text("Test")
+    await row.get_by_role("link").click()
+    await expect(other.page.get_by_role("heading", name="validate-batch")).to_be_visible()
+    await expect(other.page.get_by_title("Made with a test key")).to_be_visible()
+    await context.close()
+    other.check()
 
 
 async def test_without_keys_nobody_signs_in_and_a_telephone_shows_everything(browser, open_server):

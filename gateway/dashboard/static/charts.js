@@ -5,6 +5,9 @@ import { STATUS_WORDS, VERDICTS, VERDICT_WORDS, number, share } from "./words.js
 
 export const verdictBadge = (verdict) => el("span", { class: `verdict ${VERDICT_WORDS[verdict] ? verdict : "unknown"}` }, icon(VERDICT_WORDS[verdict] ? verdict : "unknown"), VERDICT_WORDS[verdict] ?? verdict);
 
+/** Of what a test key made. */
+export const testBadge = () => el("span", { class: "status", title: "Made with a test key: the verdicts are made up" }, "Test");
+
 export const statusBadge = (status) => el("span", { class: `status ${STATUS_WORDS[status] ? status : ""}` }, STATUS_WORDS[status] ?? status);
 
 /** The verdicts of `counts` side by side, of `total`. For the eye only. */

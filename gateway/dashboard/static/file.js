@@ -1,7 +1,7 @@
 // One list: its state live, what can be done with it, statistics and results.
 
 import { call, filePath, wasAborted } from "./api.js";
-import { fillBar, statusBadge, verdictBar, verdictTiles } from "./charts.js";
+import { fillBar, statusBadge, testBadge, verdictBar, verdictTiles } from "./charts.js";
 import { actionButton, confirmed, el, fill, say } from "./dom.js";
 import { LatestResults, ResultsTable } from "./results.js";
 import { follow } from "./stream.js";
@@ -68,7 +68,7 @@ class FileView {
     const file = this.#file;
     return [
       el("p", { class: "crumb" }, el("a", { href: "#/" }, "Lists")),
-      el("div", { class: "head" }, el("h1", {}, file.filename || "Pasted addresses"), this.#status, this.#actions),
+      el("div", { class: "head" }, el("h1", {}, file.filename || "Pasted addresses"), file.test && testBadge(), this.#status, this.#actions),
       this.#problem,
       this.#facts,
       el("section", { class: "box", "aria-label": "Progress" }, this.#bar, el("div", { class: "progress-row" }, this.#line, this.#connection), this.#tiles),

@@ -10,6 +10,7 @@ const RIGHTS = [
   ["usual", "Check lists and addresses, read credits", USUAL],
   ["read", "Only read lists, results and credits", ["files:read", "credits:read"]],
   ["all", "Everything that I may do", ["*"]],
+  ["test", "Try everything in the sandbox, free of charge", [...USUAL, "webhooks:read", "webhooks:write"]],
 ];
 
 export async function keysView(signal) {
@@ -45,7 +46,7 @@ function newKeyForm({ load, onproblem, problem }) {
     event.submitter.disabled = true;
     try {
       const scopes = RIGHTS.find(([value]) => value === rights.value)[2];
-      const made = await call("/api/v1/api-keys", { method: "POST", body: { name: name.value.trim(), scopes }, headers: { "Idempotency-Key": onceKey() } });
+      const made = await call("/api/v1/api-keys", { method: "POST", body: { name: name.value.trim(), scopes, test: rights.value === "test" }, headers: { "Idempotency-Key": onceKey() } });
       name.value = "";
       await Promise.all([load(), showKey(made)]);
     } catch (error) {
@@ -115,7 +116,7 @@ function keyRow(key, { onproblem, load }) {
     await load();
   };
   const rights = RIGHTS.find(([, , scopes]) => scopes.length === key.scopes.length && scopes.every((scope) => key.scopes.includes(scope)));
-  const may = key.scopes.includes("*") ? "everything" : rights?.[0] === "usual" ? "check and read" : rights?.[0] === "read" ? "read" : key.scopes.join(", ");
+  const may = key.test ? "use the sandbox" : key.scopes.includes("*") ? "everything" : rights?.[0] === "usual" ? "check and read" : rights?.[0] === "read" ? "read" : key.scopes.join(", ");
   return el(
     "tr",
     { class: key.revokedAt && "revoked" },

@@ -1,7 +1,7 @@
 // The first view: add a list, and all lists, the newest first.
 
 import { call, query, wasAborted } from "./api.js";
-import { statusBadge, verdictBar } from "./charts.js";
+import { statusBadge, testBadge, verdictBar } from "./charts.js";
 import { actionButton, el, fill, pause } from "./dom.js";
 import { addList } from "./upload.js";
 import { count, dateTime, number, share, since } from "./words.js";
@@ -95,7 +95,7 @@ function row(file) {
   return el(
     "tr",
     {},
-    el("td", { class: "name" }, el("a", { href: `#/lists/${encodeURIComponent(file.fileId)}` }, file.filename || "Pasted addresses")),
+    el("td", { class: "name" }, el("a", { href: `#/lists/${encodeURIComponent(file.fileId)}` }, file.filename || "Pasted addresses"), file.test && testBadge()),
     el("td", {}, statusBadge(file.status), running && el("span", { class: "after-badge" }, ` ${share(file.progress)}`)),
     el("td", { class: "amount", "data-label": "addresses" }, number(total)),
     el("td", { class: "mini" }, verdictBar(file, total), el("span", { class: "unseen" }, `${count(file.valid, "valid", "valid")}, ${number(file.risky)} risky, ${number(file.invalid)} invalid, ${number(file.unknown)} unknown`)),
