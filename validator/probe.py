@@ -28,7 +28,8 @@ from validator.egress.identity import Identity
 from validator.evidence import DnsAnswer, Route
 from validator.mail_domain import CatchAllMemory, Group, MailDomain
 from validator.providers import Provider, Providers
-from validator.smtp.mail_host import MailHost, Terms
+from validator.smtp.approach import Terms
+from validator.smtp.mail_host import MailHost
 from validator.smtp.session import Timeouts
 
 log = get_log("validator.probe")

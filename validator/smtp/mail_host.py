@@ -1,9 +1,8 @@
 """All our dealings with one mail host: recipients that wait, and a few sessions that work them off.
 
 Every batch that has addresses for the host puts them into the one queue (`Waiting` says who comes when), so that a
-session serves many batches. A
-session runs under a slot (its connection is counted until the host said 221 or closed), asks as much as the host's
-Pace allows, and gives back what it could not ask; the next session goes on from there.
+session serves many batches. A session runs under a slot (its connection is counted until the host said 221 or closed),
+asks as much as the host's Pace allows, and gives back what it could not ask; the next session goes on from there.
 
 What ends in a session: a break costs nobody but the recipient that causes it (after a break without an answer flights
 shrink until it stands alone); refusals of us, refused connections and too many breaks in a row stop the asking: all
@@ -18,25 +17,22 @@ and so do all that wait after MOST_FAULTS sessions in a row.
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Callable, Hashable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Hashable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from prometheus_client import Counter
 
 from shared.logs import get_log
-from validator.egress.breaker import Breakers, Lease, Trouble
-from validator.egress.identity import ConnectError, Identity
+from validator.egress.breaker import Lease, Trouble
 from validator.egress.limits import NoSlot
 from validator.evidence import Attempt, Outcome, Phase
+from validator.smtp.approach import Approach, Terms
 from validator.smtp.classify import ReplyClass
 from validator.smtp.conversation import Conversation
 from validator.smtp.pace import MOST_REJECTS, REJECTS, Pace
 from validator.smtp.recipient import Recipient, hand_over
-from validator.smtp.session import SERVICE_CLOSING, Session, Timeouts
+from validator.smtp.session import SERVICE_CLOSING, Timeouts
 from validator.smtp.waiting import Waiting
 
 log = get_log("validator.smtp")
@@ -63,17 +59,6 @@ FLIGHTS = Counter("mailvet_smtp_flights_total", "Pipelined rounds of RCPT")
 RECIPIENTS = Counter("mailvet_smtp_recipients_total", "Recipients answered by mail hosts")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """How we present ourselves and what holds us back, for all hosts alike."""
-
-    identity: Identity
-    port: int
-    slot: Callable[[str, str], AbstractAsyncContextManager[object]]  # by host name and address; raises NoSlot
-    breakers: Breakers
-    tls: Callable[[], ssl.SSLContext]  # one shared context: making one costs 19 ms
-
-
 class MailHost:
     """One mail host, by name. Lives as long as it has work; `idle` tells when it may be forgotten."""
 
@@ -88,13 +73,11 @@ class MailHost:
         recipients_per_session: int | None = None,
     ) -> None:
         self.name = name
-        self._known_addresses = addresses
-        self._addresses = list(addresses)
         self._terms = terms
         self._slots = slots
         self._slots_now = slots
-        self._timeouts = timeouts
         self._pace = Pace(recipients_per_session)
+        self._approach = Approach(name, addresses, terms, timeouts, self._pace)
         self._queue = Waiting()  # suspects in it: first without an answer when a session broke
         self._sessions: set[asyncio.Task[None]] = set()
         self._opening = 0  # sessions that have not got past EHLO yet
@@ -107,7 +90,6 @@ class MailHost:
         self._lingers = False
         self._idle_since = float("-inf")
         self._rest: tuple[float, Attempt] | None = None
-        self._needs_tls = False
         self._closing = False
         self._loop = asyncio.get_running_loop()
 
@@ -132,6 +114,10 @@ class MailHost:
             if not idle.done():
                 idle.set_result(None)
         self._spawn()
+
+    def move_to(self, addresses: tuple[str, ...]) -> None:
+        """The DNS names other addresses now."""
+        self._approach.move_to(addresses)
 
     async def close(self) -> None:
         """Let running sessions finish their flight and say QUIT. What waits stays unasked."""
@@ -185,7 +171,7 @@ class MailHost:
     async def _run(self) -> None:
         """The life of one slot: wait for it, one session, give it back."""
         try:
-            async with self._terms.slot(self.name, self._addresses[0]):
+            async with self._terms.slot(self.name, self._approach.first):
                 lease = await self._terms.breakers.admit(self.name)
                 if lease is None:
                     self._shut_out()
@@ -210,7 +196,7 @@ class MailHost:
         """Open a session and talk. Returns what went wrong with the host, if anything."""
         self._opening += 1
         try:
-            talk, attempt = await self._reach()
+            talk, attempt = await self._approach.open()
         finally:
             self._opening -= 1
         if talk is None:
@@ -252,63 +238,6 @@ class MailHost:
         self._paused = False
         self._spawn()
 
-    async def _reach(self) -> tuple[Conversation | None, Attempt | None]:
-        """A conversation past EHLO, trying the addresses in turn; or the last thing that went wrong."""
-        attempt: Attempt | None = None
-        for address in list(self._addresses):
-            try:
-                session = await self._connect(address)
-            except ConnectError as error:
-                attempt = Attempt(
-                    host=self.name,
-                    address=address if error.theirs else "",  # our own trouble is not held against the host
-                    outcome=Outcome.UNREACHABLE,
-                    phase=Phase.CONNECT,
-                )
-                continue
-            talk = Conversation(
-                session,
-                host=self.name,
-                address=address,
-                helo=self._terms.identity.helo,
-                mail_from=self._terms.identity.mail_from,
-                pace=self._pace,
-            )
-            try:
-                attempt = await talk.open(self._terms.tls() if self._needs_tls else None)
-            except BaseException:
-                session.close()
-                raise
-            if attempt is None:
-                self._prefer(address)
-                return talk, None
-            await talk.end()
-            if attempt.outcome is Outcome.REPLIED and attempt.code != SERVICE_CLOSING:
-                break  # a refusal of us is not dodged by taking another address
-        return None, attempt
-
-    async def _connect(self, address: str) -> Session:
-        _, session = await self._terms.identity.connect(
-            address,
-            self._terms.port,
-            self._timeouts.connect,
-            lambda: Session(self._loop, self._timeouts),
-            mail_domain=self.name,
-        )
-        return session
-
-    def move_to(self, addresses: tuple[str, ...]) -> None:
-        """The DNS names other addresses now; the one that last served stays the first choice."""
-        if addresses != self._known_addresses:
-            self._known_addresses = addresses
-            first = self._addresses[0]
-            self._addresses = sorted(addresses, key=lambda address: address != first)
-
-    def _prefer(self, address: str) -> None:
-        if self._addresses[0] != address:
-            self._addresses.remove(address)
-            self._addresses.insert(0, address)
-
     async def _talk(self, talk: Conversation) -> None:
         """Flights until the queue, the pace or the session is at its end. Those to be asked again stay in its flight
         and among its companions.
@@ -323,10 +252,11 @@ class MailHost:
             last = self._is_last(talk)
             talk.flight = await talk.ask(talk.flight, last=last)
             if talk.tls_asked_for:
-                self._needs_tls = True  # from the next session on: in this one the host has counted our errors
+                self._approach.needs_tls = True  # from the next session on: in this one the host has counted our errors
             if talk.tls_asked_for or talk.trouble is not None or last or talk.refusal is not None or self._closing:
                 return
             self._queue.put_first(talk.flight)
+            talk.flight = []
 
     def _next_flight(self, talk: Conversation) -> None:
         """Recipients of the queue, and companions at their end, where the harm is least if the host takes offence.
