@@ -12,11 +12,14 @@ import httpx
 import pytest
 
 from gateway.accounts.caller import SANDBOX
-from gateway.collections import CREDIT_ENTRIES
+from gateway.collections import ALL, CREDIT_ENTRIES
 from services.webhooks.serve import running_webhooks
+from shared.broker.rabbitmq import RabbitBroker
+from shared.documents.mongodb import MongoDocuments
+from shared.topology import WORK
 from shared.verdict import Reason
 from tests.integration.batch_gateway import BatchGateway, another_client, eventually
-from tests.servers import ValkeyServer
+from tests.servers import MongoServer, RabbitServer, ValkeyServer
 from tests.servers.receiver import Came, Receiver
 
 LIST = (
@@ -259,3 +262,24 @@ async def test_suppression_is_of_live_lists_and_erasure_of_all(sandbox: Sandbox)
 
     await eventually(done)
     assert "ann@a.example" not in (await sandbox.test.get(path)).text
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.mongodb
+async def test_over_the_real_broker_and_store_no_work_is_queued(
+    tmp_path, rabbit: RabbitServer, mongo: MongoServer, valkey: ValkeyServer
+) -> None:
+    async with (
+        RabbitBroker(rabbit.url) as broker,
+        MongoDocuments(mongo.url_of("sandbox"), ALL) as documents,
+        BatchGateway(tmp_path, valkey.url, broker=broker, documents=documents, validator=False) as gateway,
+        another_client(gateway, await _made(gateway)) as test,
+    ):
+        sandbox = Sandbox(gateway, test)
+        queued = await broker.depth(WORK)
+        file_id = (await sandbox.upload("email\ngreylisted@a.example\nmailbox-full@b.example\n"))["fileId"]
+        file = await sandbox.until(file_id)
+        assert (file["valid"], file["risky"], file["creditsCharged"]) == (1, 1, 0)
+        assert await broker.depth(WORK) == queued
+        assert [one["fileId"] for one in (await test.get("/api/v1/files")).json()["items"]] == [file_id]
+        assert (await gateway.client.get("/api/v1/files")).json()["items"] == []
