@@ -35,7 +35,7 @@ class Parts:
     desk: Desk | None = None  # billing; None: this installation sells nothing
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:  # async: FastAPI gives everything else a thread, for every request
     return cast("Parts", request.app.state.parts)
 
 

@@ -49,7 +49,7 @@ class InternalParts:
     checks: dict[str, Callable[[], Awaitable[None]]]  # by dependency; each raises ServerUnreachable
 
 
-def _require_token(request: Request) -> None:
+async def _require_token(request: Request) -> None:
     parts: InternalParts = request.app.state.parts
     if not token_matches(request.headers.get("authorization"), parts.token):
         raise HTTPException(401, "The internal token is missing or wrong.", {"WWW-Authenticate": "Bearer"})
@@ -58,7 +58,7 @@ def _require_token(request: Request) -> None:
 TokenChecked = Depends(_require_token)
 
 
-def _parts(request: Request) -> InternalParts:
+async def _parts(request: Request) -> InternalParts:
     parts: InternalParts = request.app.state.parts
     return parts
 

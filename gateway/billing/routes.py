@@ -25,7 +25,7 @@ MOST_EVENT = 1_000_000  # bytes; Stripe's largest events are far below
 PackId = Annotated[str, Field(max_length=40)]
 
 
-def _desk(parts: PartsDep) -> Desk:
+async def _desk(parts: PartsDep) -> Desk:
     if parts.desk is None:
         raise Problem(
             503, "billing_not_configured", "This installation sells nothing: MAILVET_STRIPE_SECRET_KEY is not set."

@@ -15,13 +15,13 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 
-from gateway.accounts.caller import CallerDep
+from gateway.accounts.caller import Caller, CallerDep
 from gateway.idempotency.run_once import IdempotencyKey, Produce, hash_content, run_once
-from gateway.parts import PartsDep
+from gateway.parts import Parts, PartsDep
 
 
 class Once:
-    def __init__(self, request: Request, caller: CallerDep, parts: PartsDep, key: IdempotencyKey) -> None:
+    def __init__(self, request: Request, caller: Caller, parts: Parts, key: str | None) -> None:
         self._request = request
         self._caller = caller
         self._parts = parts
@@ -35,4 +35,8 @@ class Once:
         return await run_once(self._parts, self._caller, self._key, request_hash, produce)
 
 
-OnceDep = Annotated[Once, Depends()]
+async def _once(request: Request, caller: CallerDep, parts: PartsDep, key: IdempotencyKey) -> Once:
+    return Once(request, caller, parts, key)
+
+
+OnceDep = Annotated[Once, Depends(_once)]

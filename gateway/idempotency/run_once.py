@@ -54,7 +54,7 @@ Produce = Callable[[str], Awaitable[Response]]
 Clock = Callable[[], float]
 
 
-def _read_key(
+async def _read_key(
     key: Annotated[
         str | None,
         Header(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 
@@ -19,9 +20,12 @@ from shared.process import EXIT_SETTING, run_process
 from shared.settings import Settings
 from validator.serve import running_validator
 
+NICE = 5  # where processors are short, people who wait for an answer come before a list that runs for minutes
+
 
 async def main(stop: asyncio.Event) -> int | None:
     """Until a signal, or until the owner of the broker is gone."""
+    os.nice(NICE)
     told = msgspec.json.decode(sys.stdin.buffer.readline(), type=Start)
     settings = Settings.load(_env_file=None, **told.settings)
     configure_logs(settings.log_level)
