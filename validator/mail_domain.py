@@ -188,10 +188,17 @@ class MailDomain:
 
     async def _hear_from_others(self) -> None:
         found: CatchAll | None = None
+        asks = False
         try:
             found = await self._memory.wait(self.name, PATIENCE)
+            asks = found is None and bool(self._waiting) and await self._memory.claim(self.name)
         finally:  # whatever goes wrong there, nobody waits for ever
-            self._tell(found or CatchAll.INCONCLUSIVE, ())
+            if not asks:
+                self._tell(found or CatchAll.INCONCLUSIVE, ())
+        if asks:  # whoever was at it is gone
+            self._ours = True
+            group, accepted = self._waiting[0]
+            group.ask_random(accepted)
 
     def _tell(self, found: CatchAll, trace: tuple[dict[str, Any], ...]) -> None:
         self._asking = False
@@ -281,8 +288,12 @@ class Group:
             self.settle_accepted(recipient, known)
         else:
             if self._domain.wants_random():  # only where a fault of ours lost the session's own
-                self._ask(recipient.hops, [self._domain.random_recipient()])
+                self.ask_random(recipient)
             self._domain.wait(self, recipient)
+
+    def ask_random(self, accepted: Recipient) -> None:
+        """The random address, of the host that accepted this one."""
+        self._ask(accepted.hops, [self._domain.random_recipient()])
 
     def settle_accepted(self, recipient: Recipient, catch_all: CatchAll) -> None:
         if catch_all is CatchAll.INCONCLUSIVE:

@@ -265,7 +265,7 @@ async def test_a_server_that_goes_and_comes_back_is_followed_to_the_end(tab, ser
     ]
     await send(page, "interrupted.csv", content)
     await until_percent(page, 10)
-    await server.terminate()
+    await server.kill()
     await expect(page.locator(".connection")).to_have_text("Connection lost; trying again…")
     before = await percent(page)
     await server.start()

@@ -125,3 +125,18 @@ def test_a_batch_that_is_cancelled_leaves_nothing_held():
 
     run_virtually(with_probe(one_domain(host), work))
     assert all(call.ended is not None for call in host.calls)
+
+
+def test_where_whoever_asked_the_random_address_is_gone_somebody_else_asks_it():
+    async def work(running):
+        loop = asyncio.get_running_loop()
+        running.probe._catch_all._claimed["a.test"] = loop.time() + 15  # as one that died does not give it back
+        began = loop.time()
+        results, put_off = await running.check("b@a.test", "gone@a.test", last_look=False)
+        await running.come_to_rest()
+        return reasons(results), put_off, loop.time() - began
+
+    told, put_off, took = run_virtually(with_probe(one_domain(peer("b@a.test")), work))
+    assert told == [Reason.ACCEPTED, Reason.MAILBOX_MISSING]
+    assert put_off == []
+    assert 15 <= took < 30
