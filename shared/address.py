@@ -31,7 +31,9 @@ class Address(NamedTuple):
 
     @property
     def normalized(self) -> str:
-        return f"{self.local}@{self.domain}"
+        """The very string that was given where that is the normal form: lists are long and mostly written so."""
+        normalized = f"{self.local}@{self.domain}"
+        return self.given if normalized == self.given else normalized
 
     @property
     def key(self) -> str:

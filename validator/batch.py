@@ -6,14 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from shared.address import Address, Malformed
+from shared.address import Malformed
 from shared.messages import PutOff
 from shared.verdict import Finding, Verdict
 from validator.evidence import Attempt, CatchAll, Evidence, Later, Route
 from validator.judge import judge, malformed
 from validator.lists import Flags, list_flags
+from validator.smtp.recipient import Recipient
 
 _Case = tuple[str, Flags, Route | None, tuple[Attempt, ...], CatchAll, float | None]
 PROGRESS_EVERY: Final = 0.25  # seconds
@@ -52,29 +53,39 @@ class Batch:
 
     def settle(
         self,
-        index: int,
-        address: Address | Malformed,
-        *,
-        route: Route | None = None,
-        attempts: tuple[Attempt, ...] = (),
+        recipient: Recipient,
+        domain: str,
+        route: Route | None,
         catch_all: CatchAll = CatchAll.NOT_ASKED,
         random_after: float | None = None,
-        trace: tuple[dict[str, Any], ...] = (),
     ) -> None:
-        """Judge one address. Each position is settled once."""
-        if isinstance(address, Malformed):
-            self._found(index, address.given, None, malformed(address.why), trace)
+        """Judge one address of `domain`. Each position is settled once."""
+        flags = list_flags(recipient.address.rpartition("@")[0], domain)
+        # What is told apart by this key is judged by itself; a domain has a few such cases, however many addresses.
+        case = (domain, flags, route, recipient.past, catch_all, random_after)
+        found = self._judged.get(case)
+        if found is None:
+            found = self._judged[case] = self._judge(*case)
+        if isinstance(found, Later):
+            self.put_off.append(PutOff(index=recipient.index, reason=found.reason, after=found.after))
         else:
-            flags = list_flags(address)
-            # What is told apart by this key is judged by itself; a domain has a few such cases, however many addresses.
-            case = (address.domain, flags, route, attempts, catch_all, random_after)
-            finding = self._judged.get(case)
-            if finding is None:
-                finding = self._judged[case] = self._judge(*case)
-            if isinstance(finding, Later):
-                self.put_off.append(PutOff(index=index, reason=finding.reason, after=finding.after))
-            else:
-                self._found(index, address.given, address.normalized, finding, trace)
+            self.results[recipient.index] = Verdict(
+                email=recipient.given,
+                normalized=recipient.address,
+                finding=found,
+                checked_at=self._now(),
+                trace=recipient.trace,
+            )
+        self._count_down()
+
+    def settle_malformed(self, index: int, address: Malformed) -> None:
+        """What is no address needs no look."""
+        self.results[index] = Verdict(
+            email=address.given, normalized=None, finding=malformed(address.why), checked_at=self._now()
+        )
+        self._count_down()
+
+    def _count_down(self) -> None:
         self.open -= 1
         if self.open == 0:
             self._complete.set()
@@ -99,13 +110,6 @@ class Batch:
                 look=self._look,
                 last_look=self._last_look,
             )
-        )
-
-    def _found(
-        self, index: int, given: str, normalized: str | None, finding: Finding, trace: tuple[dict[str, Any], ...]
-    ) -> None:
-        self.results[index] = Verdict(
-            email=given, normalized=normalized, finding=finding, checked_at=self._now(), trace=trace
         )
 
     async def wait(self, seconds: float) -> None:

@@ -53,7 +53,7 @@ def explain_address(text: str) -> dict[str, Any]:
     address = parse_address(text)
     if not isinstance(address, Address):
         return {"valid": False, "normalized": None, "reason": address.why}
-    flags = list_flags(address)
+    flags = list_flags(address.local, address.domain)
     better = suggest_domain(address.domain)
     return {
         "valid": True,

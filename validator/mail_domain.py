@@ -229,33 +229,48 @@ def _read_random(attempt: Attempt) -> CatchAll:
 
 
 class Group:
-    """The addresses of one domain in one batch: the asker of their recipients, and who takes them to the next host."""
+    """The addresses of one domain in one batch: the asker of their recipients, and who takes them to the next host.
 
-    def __init__(
-        self,
-        batch: Batch,
-        domain: MailDomain,
-        route: Route,
-        hosts: tuple[Host, ...],
-        find_host: Callable[[Host], MailHost],
-    ) -> None:
-        self._batch = batch
-        self._domain = domain
-        self._route = route
-        self._hosts = hosts
-        self._find_host = find_host
-        self._members: dict[int, Address] = {}  # not settled yet, by position
-        self._recipients: list[Recipient] = []
+    Until `ask` nothing is known of the domain; whatever is not settled when the batch ends is settled by `give_up`.
+    """
+
+    def __init__(self, batch: Batch, name: str) -> None:
+        self.name = name
         self.traced = batch.trace
-        domain.groups += 1
+        self._batch = batch
+        self._recipients: list[Recipient] = []
+        self._domain: MailDomain | None = None  # None: nobody is asked
+        self._route: Route | None = None
+        self._hosts: tuple[Host, ...] = ()
+        self._find_host: Callable[[Host], MailHost]
 
-    def ask(self, members: list[tuple[int, Address]]) -> None:
-        self._members = dict(members)
-        self._recipients = [Recipient(found.normalized, self, index, found.smtputf8) for index, found in members]
+    def add(self, index: int, address: Address) -> None:
+        self._recipients.append(
+            Recipient(address.normalized, self, index, given=address.given, smtputf8=address.smtputf8)
+        )
+
+    def ask(
+        self, domain: MailDomain, route: Route, hosts: tuple[Host, ...], find_host: Callable[[Host], MailHost]
+    ) -> None:
+        """All of them, of the first host."""
+        domain.groups += 1
+        self._domain, self._route, self._hosts, self._find_host = domain, route, hosts, find_host
         self._ask(0, self._recipients)
+
+    def ask_nobody(self, route: Route) -> None:
+        """What the DNS said is enough."""
+        self._route = route
+        for recipient in self._recipients:
+            self.settle(recipient, CatchAll.NOT_ASKED)
 
     def _ask(self, hop: int, recipients: list[Recipient]) -> None:
         self._find_host(self._hosts[hop]).ask(recipients, self._batch.line, urgent=self._batch.urgent)
+
+    @property
+    def _at(self) -> MailDomain:
+        if self._domain is None:
+            raise AssertionError("nobody was asked")
+        return self._domain
 
     @property
     def closed(self) -> bool:
@@ -263,18 +278,20 @@ class Group:
 
     @property
     def curious(self) -> bool:
-        return self._domain.wants_random()
+        return self._at.wants_random()
 
     def companion(self, *, greylisted: bool) -> Recipient | None:
+        domain = self._at
         if self.traced:
-            self._domain.traced = True
-        if greylisted and not self._domain.may_introduce():
+            domain.traced = True
+        if greylisted and not domain.may_introduce():
             return None
-        return self._domain.random_recipient() if self._domain.wants_random() else None
+        return domain.random_recipient() if domain.wants_random() else None
 
     def answered(self, recipient: Recipient, attempt: Attempt) -> None:
         if self._batch.closed:
             return
+        domain = self._at
         recipient.past += (attempt,)
         if _next_host_may_differ(attempt) and recipient.hops + 1 < len(self._hosts):
             recipient.hops += 1
@@ -282,48 +299,41 @@ class Group:
             self._ask(recipient.hops, [recipient])
         elif attempt.code not in ACCEPTED or attempt.phase is not Phase.RCPT:
             if attempt.kind is ReplyClass.MAILBOX_MISSING:
-                self._domain.refused(attempt)
+                domain.refused(attempt)
             self.settle(recipient, CatchAll.NOT_ASKED)
-        elif (known := self._domain.known) is not None:
+        elif (known := domain.known) is not None:
             self.settle_accepted(recipient, known)
         else:
-            if self._domain.wants_random():  # only where a fault of ours lost the session's own
+            if domain.wants_random():  # only where a fault of ours lost the session's own
                 self.ask_random(recipient)
-            self._domain.wait(self, recipient)
+            domain.wait(self, recipient)
 
     def ask_random(self, accepted: Recipient) -> None:
         """The random address, of the host that accepted this one."""
-        self._ask(accepted.hops, [self._domain.random_recipient()])
+        self._ask(accepted.hops, [self._at.random_recipient()])
 
     def settle_accepted(self, recipient: Recipient, catch_all: CatchAll) -> None:
         if catch_all is CatchAll.INCONCLUSIVE:
-            catch_all = self._domain.second_best(recipient.past[-1].host)
+            catch_all = self._at.second_best(recipient.past[-1].host)
         self.settle(recipient, catch_all)
 
     def settle(self, recipient: Recipient, catch_all: CatchAll) -> None:
-        address = self._members.get(recipient.index)
-        if address is None or self._batch.closed:
+        if recipient.settled or self._batch.closed:
             return
-        self._batch.settle(
-            recipient.index,
-            address,
-            route=self._route,
-            attempts=recipient.past,
-            catch_all=catch_all,
-            random_after=self._domain.random_after,
-            trace=recipient.trace,
-        )
-        del self._members[recipient.index]  # only now: a fault before leaves it to be settled at the deadline
+        random_after = self._domain.random_after if self._domain is not None else None
+        self._batch.settle(recipient, self.name, self._route, catch_all, random_after)
+        recipient.settled = True  # only now: a fault before leaves it to be settled at the deadline
 
     def give_up(self) -> None:
         """The batch's time is over: what has no answer gets none."""
-        self._domain.leave()
+        if self._domain is not None:
+            self._domain.leave()
         recipients, self._recipients = self._recipients, []
         for recipient in recipients:
-            if recipient.index not in self._members:
+            if recipient.settled:
                 continue
-            late = Attempt(host=self._hosts[recipient.hops].name, outcome=Outcome.OUT_OF_TIME, phase=Phase.CONNECT)
-            if not recipient.past or recipient.past[-1].kind is not ReplyClass.ACCEPTED:
+            if self._hosts and (not recipient.past or recipient.past[-1].kind is not ReplyClass.ACCEPTED):
+                late = Attempt(host=self._hosts[recipient.hops].name, outcome=Outcome.OUT_OF_TIME, phase=Phase.CONNECT)
                 recipient.past += (late,)
             self.settle(recipient, CatchAll.NOT_ASKED)
 

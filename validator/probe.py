@@ -33,7 +33,6 @@ from validator.smtp.mail_host import MailHost
 from validator.smtp.session import Timeouts
 
 log = get_log("validator.probe")
-Members = dict[str, list[tuple[int, Address]]]  # by domain: positions and addresses
 
 REMEMBERED: Final = 20_000  # hosts, and domains, kept in mind while nothing is asked of them
 _ONE_ARGUMENT: Final = frozenset("<>\r\n\0")  # never inside the angle brackets of RCPT TO
@@ -105,18 +104,17 @@ class Probe:
             line=file_id,
             urgent=urgent,
         )
-        domains: Members = {}
+        groups: dict[str, Group] = {}
         for index, email in enumerate(emails):
             address = _parse(email)
-            if isinstance(address, Address):
-                domains.setdefault(address.domain, []).append((index, address))
-            else:
-                batch.settle(index, address)
-        groups: list[Group] = []
-        begun = [
-            asyncio.create_task(self._begin(batch, domain, domains, groups), name=f"route-{domain}")
-            for domain in domains
-        ]
+            if isinstance(address, Malformed):
+                batch.settle_malformed(index, address)
+                continue
+            group = groups.get(address.domain)
+            if group is None:
+                group = groups[address.domain] = Group(batch, address.domain)
+            group.add(index, address)
+        begun = [asyncio.create_task(self._begin(group), name=f"route-{domain}") for domain, group in groups.items()]
         try:
             await batch.wait(deadline)
         finally:
@@ -125,10 +123,7 @@ class Probe:
             for outcome in await asyncio.gather(*begun, return_exceptions=True):
                 if isinstance(outcome, Exception):
                     log.error("route_fault", error=type(outcome).__name__, exc_info=outcome)
-            for members in domains.values():
-                for index, address in members:
-                    batch.settle(index, address)
-            for group in groups:
+            for group in groups.values():
                 group.give_up()
             batch.closed = True
         return batch.results, batch.put_off
@@ -151,22 +146,15 @@ class Probe:
 
     # --- inside ---
 
-    async def _begin(self, batch: Batch, domain: str, domains: Members, groups: list[Group]) -> None:
+    async def _begin(self, group: Group) -> None:
         """Find out where the domain's mail goes and hand its addresses to the first host."""
-        found = await self._routes.mail_route(domain)
+        found = await self._routes.mail_route(group.name)
         provider = self._providers.find(found.hosts[0].name) if found.hosts else None
         route = self._route(found, provider)
-        known = None
-        if ask := route.answer is DnsAnswer.FOUND and route.probe_allowed:
-            known = await self._domain(domain, provider)
-        members = domains.pop(domain)
-        if known is None or not ask:
-            for index, address in members:
-                batch.settle(index, address, route=route)
-            return
-        group = Group(batch, known, route, found.hosts, self._host)
-        groups.append(group)
-        group.ask(members)
+        if route.answer is DnsAnswer.FOUND and route.probe_allowed:
+            group.ask(await self._domain(group.name, provider), route, found.hosts, self._host)
+        else:
+            group.ask_nobody(route)
 
     def _route(self, found: MailRoute, provider: Provider | None) -> Route:
         return Route(

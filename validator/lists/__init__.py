@@ -11,8 +11,6 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from shared.address import Address
-
 
 class Flags(NamedTuple):
     role: bool
@@ -21,9 +19,9 @@ class Flags(NamedTuple):
     free: bool
 
 
-def list_flags(address: Address) -> Flags:
-    """Set look-ups only, about a microsecond an address."""
-    return _flags_at(address.domain)[is_role(address.local)]
+def list_flags(local: str, domain: str) -> Flags:
+    """Of a well-formed address in its normal form. Set look-ups only, about a microsecond an address."""
+    return _flags_at(domain)[is_role(local)]
 
 
 def is_role(local: str) -> bool:

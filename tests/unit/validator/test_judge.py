@@ -43,7 +43,7 @@ def evidence(*attempts, email="ann@corp.test", answer=DnsAnswer.FOUND, provider=
     address = parse_address(email)
     return email, Evidence(
         domain=address.domain,
-        flags=list_flags(address),
+        flags=list_flags(address.local, address.domain),
         route=Route(answer=answer, hosts=("mx.corp.test",), provider=provider, probe_allowed=allowed),
         attempts=attempts,
         **facts,

@@ -39,7 +39,7 @@ class Asker:
 
 
 def recipients(asker: Asker, *addresses: str) -> list[Recipient]:
-    return [Recipient(address, asker, index, not address.isascii()) for index, address in enumerate(addresses)]
+    return [Recipient(address, asker, index, smtputf8=not address.isascii()) for index, address in enumerate(addresses)]
 
 
 async def opened(*extensions: str, mail_from: str = ""):

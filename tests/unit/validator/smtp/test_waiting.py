@@ -22,7 +22,7 @@ ANYBODY = Somebody()
 
 
 def people(name: str, count: int, asker: Somebody = ANYBODY, *, smtputf8: bool = False) -> list[Recipient]:
-    return [Recipient(f"{name}{number}@a.test", asker, number, smtputf8) for number in range(count)]  # type: ignore[arg-type]
+    return [Recipient(f"{name}{number}@a.test", asker, number, smtputf8=smtputf8) for number in range(count)]  # type: ignore[arg-type]
 
 
 def flight(waiting: Waiting, size: int = FLIGHT) -> list[str]:
