@@ -277,5 +277,5 @@ async def test_files_run_side_by_side_and_money_adds_up(gateway: BatchGateway) -
 
 async def test_a_wrong_method_is_told_the_right_ones(gateway: BatchGateway) -> None:
     answer = await gateway.client.put("/api/v1/files")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
-    assert (await gateway.client.patch("/api/v1/files/some")).headers["allow"] == "GET, DELETE"
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+    assert (await gateway.client.patch("/api/v1/files/some")).headers["allow"] == "GET, HEAD, DELETE"
