@@ -52,6 +52,10 @@ _FORBIDDEN_V4: tuple[tuple[IPv4Network, str], ...] = tuple(
     )
 )
 
+_V4_BITS: tuple[tuple[int, int, str], ...] = tuple(
+    (int(network.network_address), int(network.netmask), name) for network, name in _FORBIDDEN_V4
+)
+
 _FORBIDDEN_V6: tuple[tuple[IPv6Network, str], ...] = tuple(
     (IPv6Network(cidr), name)
     for cidr, name in (
@@ -104,7 +108,8 @@ def forbidden(ip: str | Address, allow: Sequence[Network] = ()) -> str | None:
     if any(ip in network for network in allow):
         return None
     if isinstance(ip, IPv4Address):
-        return _range_of(ip, _FORBIDDEN_V4)
+        bits = int(ip)  # every new mail host comes by here, and asking 24 network objects takes 20 times as long
+        return next((name for network, mask, name in _V4_BITS if bits & mask == network), None)
     return _forbidden_v6(ip, allow)
 
 
