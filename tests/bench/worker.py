@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import itertools
 import sys
 import tempfile
 import time
@@ -130,16 +129,18 @@ def _batches(rows: int) -> list[bytes]:
     ]
 
 
+async def _publish(rows: int, amqp_url: str) -> None:
+    """By another process than the validator's, whose memory is measured."""
+    async with RabbitBroker(amqp_url) as broker:
+        await asyncio.gather(*(broker.publish(WORK, body, str(at)) for at, body in enumerate(_batches(rows))))
+
+
 async def case(*, kind: str, rows: int, settings: dict[str, Any], addresses: dict[str, str]) -> dict[str, float]:
     """Runs in the validator's process: until every batch has its result."""
     gc.set_threshold(*GC_THRESHOLDS)
     told = Settings.load(_env_file=None, **settings)
-    bodies = _batches(rows)
+    wanted = -(-rows // BATCH)
     async with RabbitBroker(str(told.amqp_url)) as broker:
-        for chunk in itertools.batched(bodies, 50) if sys.version_info >= (3, 12) else [bodies]:
-            await asyncio.gather(*(broker.publish(WORK, body, str(place)) for place, body in enumerate(chunk)))
-        wanted = len(bodies)
-        del bodies
         bound = bind("127.0.0.1", 0, "bench")
         started, cpu = time.perf_counter(), time.process_time()
         opened = running_validator(told, broker, bound) if kind == "ours" else _naive_worker(told, broker, addresses)
@@ -168,6 +169,7 @@ async def _count_reasons(broker: RabbitBroker, wanted: int) -> dict[str, int]:
 
 async def _run(kind: str, rows: int, lab: LabInfo, settings: dict[str, Any]) -> dict[str, Any]:
     command = run_apart("tests.bench.worker", kind=kind, rows=rows, settings=settings, addresses=lab.addresses)
+    await _publish(rows, settings["amqp_url"])
     before = lab.seen()
     process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE)
     try:
