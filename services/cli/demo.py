@@ -16,7 +16,15 @@ from services.standalone.system import standalone
 from shared.settings import PREFIX, Settings
 
 # Whatever the environment says, the demonstration runs on embedded parts.
-EMBEDDED = {"amqp_url": None, "redis_url": None, "mongo_url": None, "host": "127.0.0.1", "port": 0, "auth_mode": "dev"}
+EMBEDDED = {
+    "amqp_url": None,
+    "redis_url": None,
+    "mongo_url": None,
+    "host": "127.0.0.1",
+    "port": 0,
+    "validator_port": 0,
+    "auth_mode": "dev",
+}
 
 
 async def run_demo(out: Path, stop: asyncio.Event) -> int:

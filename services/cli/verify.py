@@ -95,7 +95,13 @@ async def _gateway(settings: Settings, request: Request, console: Console) -> As
 
     with tempfile.TemporaryDirectory(prefix="mailvet-") as folder:
         own = settings.model_copy(
-            update={"data_dir": Path(folder), "host": "127.0.0.1", "port": 0, "requests_per_minute": 0}
+            update={
+                "data_dir": Path(folder),
+                "host": "127.0.0.1",
+                "port": 0,
+                "validator_port": 0,
+                "requests_per_minute": 0,
+            }
         )
         async with standalone(own) as system, Client(system.url, system.api_key) as client:
             yield client
