@@ -30,6 +30,7 @@ from validator.worker import DRAIN_SECONDS
 log = get_log("standalone.validator")
 
 RESTART_PAUSE = 0.5  # seconds before a validator that died is replaced
+LONGEST_PAUSE = 10.0  # between two tries that fail
 STOP_SECONDS = DRAIN_SECONDS + QUIT_SECONDS + 10  # it ends by itself before that
 
 
@@ -108,16 +109,20 @@ class _Keeper:
         raise RuntimeError("the validator process died before it was ready")
 
     async def keep(self) -> None:
-        """Replace the one that dies, until cancelled."""
-        while self._process is not None:
-            code = await self._process.wait()
-            log.error("validator_died", code=code)
-            await self._end_lending()
-            await asyncio.sleep(RESTART_PAUSE)
+        """Replace the one that dies, until cancelled; where that fails (Redis is away, say), again after a while."""
+        pause = RESTART_PAUSE
+        while True:
+            if self._process is not None:
+                code = await self._process.wait()
+                log.error("validator_died", code=code)
+                await self._end_lending()
+                pause = RESTART_PAUSE
+            await asyncio.sleep(pause)
             try:
                 await self._before_restart()
                 await self.start()
             except Exception as error:
+                pause = min(2 * pause, LONGEST_PAUSE)
                 log.exception("validator_not_restarted", error=type(error).__name__)
 
     async def stop(self) -> None:
