@@ -94,9 +94,9 @@ class FileStream:
                     yield self._pass_on(item)
             case Hinted(answered):
                 yield from self._hint(answered)
-            case Looked(file) if file is None or file.get("eraseState"):
+            case Looked(None):
                 self._watch.end()
-            case Looked(file) if file is not None:
+            case Looked(file) if file is not None:  # being erased, too: that comes to an end, which is told
                 yield from self._look(file)
 
     # --- announced events ---
