@@ -186,7 +186,7 @@ async def test_a_limit_on_recipients_a_minute_puts_the_rest_off(postfix: Make):
     assert {result.reason for result in results if result} <= {"accepted"}
     assert len(put_off) >= 40
     assert {late.reason for late in put_off} == {"put_off"}
-    assert server.log().count("Recipient address rate limit exceeded") <= 30
+    assert server.log().count("Recipient address rate limit exceeded") < 40  # two flights may be under way by then
 
 
 async def test_flights_are_no_unauthorised_pipelining(postfix: Make):
