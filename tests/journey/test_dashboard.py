@@ -259,6 +259,7 @@ async def test_a_server_that_goes_and_comes_back_is_followed_to_the_end(tab, ser
     page, (content, unique) = tab.page, the_list(160)
     tab.expected += [
         "ERR_CONNECTION_REFUSED",
+        "ERR_CONTENT_LENGTH_MISMATCH",
         "ERR_INCOMPLETE_CHUNKED_ENCODING",
         "ERR_CONNECTION_RESET",
         "ERR_EMPTY_RESPONSE",
