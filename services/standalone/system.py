@@ -19,10 +19,10 @@ import httpx
 
 from gateway.collections import ALL
 from gateway.serve import running_gateway
+from services.standalone.forget import forget_holdings
 from services.standalone.secrets import lock_data_dir, note_validator_url, own_secrets
 from services.standalone.validator_process import validator_process
 from services.webhooks.serve import running_webhooks
-from shared import redis_keys
 from shared.broker import Broker
 from shared.broker.inprocess import InProcessBroker
 from shared.broker.rabbitmq import RabbitBroker
@@ -30,7 +30,6 @@ from shared.documents import Documents
 from shared.documents.mongodb import MongoDocuments
 from shared.documents.sqlite import SqliteDocuments
 from shared.http_server import bind, port_of
-from shared.redis_client import connect
 from shared.redis_server import BundledValkey
 from shared.settings import Settings
 
@@ -71,16 +70,6 @@ async def _redis_url(settings: Settings) -> AsyncIterator[str]:
         yield server.url
 
 
-async def _forget_sessions(redis_url: str) -> None:
-    """The sessions of a killed validator are gone; without this their slots would be waited for (15 s)."""
-    redis = connect(redis_url)
-    try:
-        async for key in redis.scan_iter(redis_keys.limit_slots("*")):
-            await redis.delete(key)
-    finally:
-        await redis.aclose()
-
-
 def _broker(settings: Settings) -> Broker:
     return RabbitBroker(settings.amqp_url) if settings.amqp_url else InProcessBroker()
 
@@ -119,11 +108,11 @@ async def standalone(given: Settings) -> AsyncIterator[System]:
         await opened.enter_async_context(running_gateway(settings, broker, documents, front))
         await opened.enter_async_context(running_webhooks(settings, documents))
 
-        async def forget_sessions() -> None:
-            if given.redis_url is None:  # else other validators may have some
-                await _forget_sessions(str(settings.redis_url))
+        async def forget() -> None:
+            if given.redis_url is None:  # else other validators may hold something
+                await forget_holdings(str(settings.redis_url))
 
-        await forget_sessions()
-        await opened.enter_async_context(validator_process(settings, broker, inside, forget_sessions))
+        await forget()
+        await opened.enter_async_context(validator_process(settings, broker, inside, forget))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         yield System(url=f"http://{host}:{settings.port}", api_key=settings.api_key or "")

@@ -55,6 +55,18 @@ return told
 """
 
 
+async def forget_claims(redis: Redis) -> None:
+    """The claims of validators that are all dead; answers stay. Raises RedisError."""
+    script = redis.register_script(_SCRIPT)
+    cursor = 0
+    while True:
+        cursor, keys = await redis.scan(cursor, redis_keys.catch_all("*"), count=MOST)
+        if keys:
+            await script(keys=keys, args=[_CLAIMED, CLAIM, DAY, *["release"] * len(keys)])
+        if cursor == 0:
+            return
+
+
 class _Errand(NamedTuple):
     domain: str
     what: str  # as the script knows it
