@@ -77,7 +77,10 @@ _PHASE_RULE = "phase.before-rcpt"
 _STATUS = re.compile(r"(?<![\d.\w])([245])\.(\d{1,3})\.(\d{1,3})(?![\d\w]|\.\d)")
 _CODE_AGAIN = re.compile(r"(?:\A|(?<=\n))\s*\d{3}[- ]")
 _URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']{1,300}")
-_ADDRESS = re.compile(r"<?[^\s<>()\[\],;:\"'@]{1,128}@[^\s<>()\[\],;:\"'@]{1,255}>?")
+_ADDRESS = re.compile(
+    r"<?[^\s<>()\[\],;:\"'@]{1,128}@(?:[^\s<>()\[\],;:\"'@.]{1,63}\.){0,9}[^\s<>()\[\],;:\"'@.]{1,63}>?"
+)
+_UNDERSCORE = re.compile(r"(?<=[a-z])_(?=[a-z])")  # NO_SUCH_USER
 _SPACE = re.compile(r"\s+")
 _LETTERS = str.maketrans(
     {"ł": "l", "ß": "ss", "ø": "o", "æ": "ae", "đ": "d", "ı": "i", "œ": "oe", "’": "'", "`": "'", "“": '"', "”": '"'}
@@ -135,7 +138,7 @@ def _read(code: int, text: str) -> _Read:
     status = find_status(code, text)
     urls = " ".join(_URL.findall(text))
     text = _STATUS.sub(" ", _ADDRESS.sub("@", _URL.sub(" ", text))).replace("#", " ")
-    return _Read(status, _SPACE.sub(" ", text).strip(), urls)
+    return _Read(status, _SPACE.sub(" ", _UNDERSCORE.sub(" ", text)).strip(), urls)
 
 
 def _decide(code: int, read: _Read) -> _Rule:

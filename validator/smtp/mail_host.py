@@ -30,6 +30,7 @@ from validator.evidence import Attempt, Outcome, Phase
 from validator.smtp.approach import Approach, Terms
 from validator.smtp.classify import ReplyClass
 from validator.smtp.conversation import Conversation
+from validator.smtp.crowd import Crowd
 from validator.smtp.pace import MOST_REJECTS, REJECTS, Pace
 from validator.smtp.recipient import Recipient, hand_over
 from validator.smtp.session import SERVICE_CLOSING, Timeouts
@@ -101,15 +102,15 @@ class MailHost:
     def waiting(self) -> int:
         return len(self._queue)
 
-    def ask(self, recipients: list[Recipient], line: Hashable = None, *, urgent: bool = False) -> None:
+    def ask(self, crowd: Crowd, line: Hashable = None, *, urgent: bool = False) -> None:
         """Take these on. Lines have their turns at flights; `urgent` ones come before all lines."""
         if self._rest is not None and self._loop.time() < self._rest[0]:
-            self._loop.call_soon(self._answer_all, recipients, self._rest[1])
+            self._loop.call_soon(self._answer_all, crowd.everybody(), self._rest[1])
             return
         if urgent:
-            self._queue.put_first(recipients)
+            self._queue.put_first(crowd.everybody())
         else:
-            self._queue.join(recipients, line)
+            self._queue.join(crowd, line)
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)

@@ -51,12 +51,10 @@ class Recipient(msgspec.Struct, gc=False, eq=False):
     address: str
     asker: Asker
     index: int  # the asker's own
-    given: str = ""  # the address as the user wrote it
     smtputf8: bool = False
     random: bool = False  # asked about in order to be refused
     drops: int = 0  # sessions that broke with this one unanswered; a fault of ours counts for several
     hops: int = 0  # mail hosts of the route that are done with it
-    settled: bool = False  # the asker is done with it
     reply: Attempt | None = None  # what the session said, held back until it ends in order
     past: tuple[Attempt, ...] = ()  # what the hosts of the route said
     trace: tuple[dict[str, Any], ...] = ()

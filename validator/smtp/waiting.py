@@ -6,15 +6,15 @@ flights, and no flight, so no connection, more is needed than with a single queu
 that sessions gave back, and the urgent ones: somebody is waiting for the answer with the page open. Suspects come
 when nobody else is left, each in a flight of its own.
 
-Pure, and cheap: what is done here for an address is one append and one pop.
+Pure, and cheap: whoever waits in a line is a place in a crowd, and is made a recipient when the turn comes.
 """
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable, Sequence
 
+from validator.smtp.crowd import Crowd
 from validator.smtp.recipient import Recipient
 
 
@@ -26,23 +26,19 @@ class Waiting:
     def __init__(self) -> None:
         self.ordinary = 0  # all but suspects; those whose asker is closed are counted until they are found out
         self._first: deque[Recipient] = deque()
-        self._lines: OrderedDict[Hashable, deque[Recipient]] = OrderedDict()
+        self._lines: OrderedDict[Hashable, deque[Crowd]] = OrderedDict()
         self._suspects: deque[Recipient] = deque()
 
     def __len__(self) -> int:
         return self.ordinary + len(self._suspects)
 
-    def join(self, recipients: Sequence[Recipient], line: Hashable) -> None:
-        """At the end of their line. Far ones side by side: neighbours in a list share their fate, and a run of refusals
-        costs sessions.
-        """
+    def join(self, crowd: Crowd, line: Hashable) -> None:
+        """At the end of their line."""
         queue = self._lines.get(line)
         if queue is None:
             queue = self._lines[line] = deque()
-        stride = math.isqrt(len(recipients)) or 1
-        for start in range(stride):
-            queue.extend(recipients[start::stride])
-        self.ordinary += len(recipients)
+        queue.append(crowd)
+        self.ordinary += crowd.left
 
     def put_first(self, recipients: Sequence[Recipient]) -> None:
         """In front of everybody, in this order."""
@@ -54,12 +50,12 @@ class Waiting:
 
     def take(self, size: int, flight: list[Recipient]) -> None:
         """Add to the empty `flight` the next, at most `size`, that somebody still waits for, all of one kind."""
-        self._fill(flight, size, self._first)
+        self._take_first(size, flight)
         lines = self._lines
         while lines and len(flight) < size:
             line, queue = next(iter(lines.items()))
             before = len(flight)
-            self._fill(flight, size, queue)
+            self._take_of(queue, size, flight)
             if queue:  # the flight is full, or the next is of the other kind
                 if len(flight) > before:
                     lines.move_to_end(line)
@@ -69,7 +65,8 @@ class Waiting:
             if not (suspect := self._suspects.popleft()).asker.closed:
                 flight.append(suspect)
 
-    def _fill(self, flight: list[Recipient], size: int, queue: deque[Recipient]) -> None:
+    def _take_first(self, size: int, flight: list[Recipient]) -> None:
+        queue = self._first
         before = len(queue)
         while queue and len(flight) < size:
             recipient = queue.popleft()
@@ -81,22 +78,38 @@ class Waiting:
             flight.append(recipient)
         self.ordinary -= before - len(queue)
 
+    def _take_of(self, queue: deque[Crowd], size: int, flight: list[Recipient]) -> None:
+        while queue and len(flight) < size:
+            crowd = queue[0]
+            before = crowd.left
+            if not crowd.asker.closed:
+                crowd.take(size - len(flight), flight)
+                if crowd.left:
+                    self.ordinary -= before - crowd.left
+                    return
+            queue.popleft()
+            self.ordinary -= before
+
     def drop_closed(self) -> None:
         """Forget those that nobody waits for any more."""
         self._first = deque(one for one in self._first if not one.asker.closed)
         for line, queue in list(self._lines.items()):
-            kept = deque(one for one in queue if not one.asker.closed)
+            kept = deque(crowd for crowd in queue if not crowd.asker.closed)
             if kept:
                 self._lines[line] = kept
             else:
                 del self._lines[line]
-        self.ordinary = len(self._first) + sum(map(len, self._lines.values()))
+        self.ordinary = len(self._first) + sum(crowd.left for queue in self._lines.values() for crowd in queue)
 
     def clear(self) -> list[Recipient]:
         """Everybody who waited and is still waited for, in no order."""
-        everybody = [*self._first, *(one for queue in self._lines.values() for one in queue), *self._suspects]
+        everybody = [one for one in (*self._first, *self._suspects) if not one.asker.closed]
+        for queue in self._lines.values():
+            for crowd in queue:
+                if not crowd.asker.closed:
+                    everybody += crowd.everybody()
         self._first.clear()
         self._lines.clear()
         self._suspects.clear()
         self.ordinary = 0
-        return [one for one in everybody if not one.asker.closed]
+        return everybody
