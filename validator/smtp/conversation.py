@@ -13,9 +13,13 @@ import ssl
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
 
+import msgspec
+
+from shared.verdict import ADDRESS, named
 from validator.evidence import Attempt, Outcome, Phase
 from validator.smtp.classify import ReplyClass, classify_cached
 from validator.smtp.pace import Pace
@@ -246,20 +250,21 @@ class Conversation:
                 self.trouble = Attempt(**self._place, outcome=Outcome.PROTOCOL_ERROR, phase=Phase.RCPT)
                 return [*again, *recipients[place:]]
             if reply.code in ACCEPTED:
-                recipient.reply = known.get(reply) or self._attempt(reply)
+                recipient.reply = known.get(reply) or self._attempt(reply, about=recipient.address)
                 held.append(recipient)
                 self._accepted(recipient)
             elif reply.code in _CLOSING:
-                self.trouble = self._attempt(reply)
+                self.trouble = _unnamed(self._attempt(reply, about=recipient.address))
                 return [*again, *recipients[place:]]
             elif reply.code == _BAD_SEQUENCE and self.flew and self.pipelining:
                 self._session.desync = True  # a host that offers PIPELINING and cannot: it lost the MAIL, or a reply
-                self.trouble = self._attempt(reply)
+                self.trouble = _unnamed(self._attempt(reply, about=recipient.address))
                 return [*again, *recipients[place:]]
             elif self._is_not_about_it(reply):
                 again.append(recipient)
             elif self._began_well and reply.code >= 400 and _TOO_MANY.search(reply.text):
-                self.trouble = self._attempt(reply)  # no new transaction helps: it is the session that is full
+                # No new transaction helps: it is the session that is full.
+                self.trouble = _unnamed(self._attempt(reply, about=recipient.address))
                 return [*again, *recipients[place:]]
             else:
                 self._refuse(recipient, reply)
@@ -300,7 +305,7 @@ class Conversation:
         length = self._run[1] + 1 if self._run[0] is attempt.kind else 1
         self._run = (attempt.kind, length)
         if length >= _PATIENCE_WITH.get(attempt.kind, length + 1):
-            self.refusal = attempt
+            self.refusal = _unnamed(attempt)
 
     def _is_not_about_it(self, reply: Reply) -> bool:
         """The reply is about the session or the transaction; the same recipient may be accepted in a better one."""
@@ -333,17 +338,11 @@ class Conversation:
         self._held += recipients
 
     def _attempt(self, reply: Reply, phase: Phase = Phase.RCPT, about: str = "") -> Attempt:
+        if about and about in reply.text:
+            reply = Reply(reply.code, reply.text.replace(about, ADDRESS), ())
         attempt = self._attempts.get(reply) if phase is Phase.RCPT else None
         if attempt is None:
-            attempt = Attempt(
-                **self._place,
-                outcome=Outcome.REPLIED,
-                phase=phase,
-                code=reply.code,
-                text=reply.text,
-                kind=classify_cached(reply.code, reply.text, phase, about).cls,
-                after=retry_hint(reply.text) if 400 <= reply.code < 500 else None,
-            )
+            attempt = _attempt_of(self._host, self._address, phase, reply.code, reply.text)
             if phase is Phase.RCPT:
                 self._attempts[reply] = attempt
         return attempt
@@ -366,7 +365,8 @@ class Conversation:
         story = list(self._story)
         if attempt.phase is Phase.RCPT and attempt.outcome is Outcome.REPLIED:
             at = self._heard_at.get(recipient.address, time.time())
-            story.append((at, Phase.RCPT, f"RCPT TO:<{recipient.address}>", f"{attempt.code} {attempt.text}"))
+            said = f"{attempt.code} {named(attempt.text, recipient.address)}"
+            story.append((at, Phase.RCPT, f"RCPT TO:<{recipient.address}>", said))
             story.sort(key=itemgetter(0))
         return tuple(
             {
@@ -378,3 +378,25 @@ class Conversation:
             }
             for at, phase, sent, said in story
         )
+
+
+@lru_cache(maxsize=8_192)
+def _attempt_of(host: str, address: str, phase: Phase, code: int, text: str) -> Attempt:
+    """One object for all who were told the same there, in whichever session: that makes comparing them cheap."""
+    return Attempt(
+        host=host,
+        address=address,
+        outcome=Outcome.REPLIED,
+        phase=phase,
+        code=code,
+        text=text,
+        kind=classify_cached(code, text, phase, ADDRESS).cls,
+        after=retry_hint(text) if 400 <= code < 500 else None,
+    )
+
+
+def _unnamed(attempt: Attempt) -> Attempt:
+    """As it is told to others than the one whom the reply named: whose list that one is on is nobody's business."""
+    if ADDRESS not in attempt.text:
+        return attempt
+    return msgspec.structs.replace(attempt, text=named(attempt.text, "(an address)"))
