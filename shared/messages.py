@@ -6,13 +6,13 @@ Redis pub/sub and may be lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import msgspec
 
 from shared.errors import MessageUndecodable
-from shared.verdict import Finding, Reason, Verdict
+from shared.verdict import Finding, Reason
+from shared.verdicts import Verdicts
 
 
 class _Message(msgspec.Struct, kw_only=True, rename="camel"):
@@ -79,26 +79,20 @@ class ResultMessage(_Message, kw_only=True):
     put_off: list[PutOff] = []
 
     @classmethod
-    def about(cls, work: WorkMessage, verdicts: Sequence[Verdict | None], put_off: list[PutOff]) -> Self:
-        """The answer to `work`; `verdicts[i]` is None exactly where a PutOff names i."""
+    def about(cls, work: WorkMessage, verdicts: Verdicts, put_off: list[PutOff]) -> Self:
+        """The answer to `work`; there is no verdict exactly where a PutOff names the position."""
         places: dict[int, int] = {}  # by identity: that is what makes this cheap
         findings: list[Finding] = []
         found: list[int | None] = []
-        normalized: dict[int, str | None] = {}
-        traces: dict[int, list[dict[str, Any]]] = {}
-        for index, verdict in enumerate(verdicts):
-            if verdict is None:
+        for finding in verdicts.findings:
+            if finding is None:
                 found.append(None)
                 continue
-            place = places.get(id(verdict.finding))
+            place = places.get(id(finding))
             if place is None:
-                place = places[id(verdict.finding)] = len(findings)
-                findings.append(verdict.finding)
+                place = places[id(finding)] = len(findings)
+                findings.append(finding)
             found.append(place)
-            if verdict.normalized != verdict.email:
-                normalized[index] = verdict.normalized
-            if verdict.trace:
-                traces[index] = list(verdict.trace)
         return cls(
             batch_id=work.batch_id,
             file_id=work.file_id,
@@ -107,9 +101,9 @@ class ResultMessage(_Message, kw_only=True):
             look=work.look,
             findings=findings,
             found=found,
-            checked_at=["" if verdict is None else verdict.checked_at for verdict in verdicts],
-            normalized=normalized,
-            traces=traces,
+            checked_at=verdicts.checked_at,
+            normalized=verdicts.normalized,
+            traces={index: list(trace) for index, trace in verdicts.traces.items()},
             put_off=put_off,
         )
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 # gc=False below: verdicts form no cycles, and a validator holds hundreds of thousands of them; walking those would cost
 # the garbage collector as much time as finding them.
+
+
+ADDRESS: Final = "\x1a"  # U+001A SUBSTITUTE: no reply that is kept holds a control character
+MAX_REPLY_TEXT: Final = 500  # characters
 
 
 class Status(StrEnum):
@@ -75,7 +79,10 @@ VERIFY_STATUS: dict[Status, VerifyStatus] = {
 
 
 class SmtpDetails(msgspec.Struct, kw_only=True, gc=False):
-    """The reply the verdict rests on. `text` is cleaned of control characters and at most 500 characters long."""
+    """The reply the verdict rests on. `text` is cleaned of control characters and at most MAX_REPLY_TEXT long.
+
+    Within a Finding, ADDRESS stands in it where the reply named the address: servers that do so say the same to all.
+    """
 
     code: int | None = None
     enhanced: str | None = None
@@ -161,7 +168,7 @@ class Finding(msgspec.Struct, kw_only=True, frozen=True, gc=False):
             details=Details(
                 syntax=describe_syntax(local, domain) if self.why is None else {"valid": False, "why": self.why},
                 dns=self.dns,
-                smtp=self.smtp,
+                smtp=self.smtp if normalized is None else _naming(self.smtp, normalized),
                 flags=self.flags,
                 provider=self.provider,
                 checked_at=checked_at,
@@ -169,6 +176,16 @@ class Finding(msgspec.Struct, kw_only=True, frozen=True, gc=False):
                 trace=list(trace),
             ),
         )
+
+
+def named(text: str, address: str) -> str:
+    """`text` as it was said about `address`."""
+    return text.replace(ADDRESS, address)[:MAX_REPLY_TEXT] if ADDRESS in text else text
+
+
+def _naming(smtp: SmtpDetails, address: str) -> SmtpDetails:
+    text = smtp.text and named(smtp.text, address)
+    return smtp if text == smtp.text else msgspec.structs.replace(smtp, text=text)
 
 
 def describe_syntax(local: str, domain: str) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from shared.address import Malformed
 from shared.messages import PutOff
-from shared.verdict import Finding, Verdict
+from shared.verdict import Finding
+from shared.verdicts import Verdicts
 from validator.evidence import Attempt, CatchAll, Evidence, Later, Route
 from validator.judge import judge, malformed
 from validator.lists import Flags, list_flags
@@ -25,7 +26,7 @@ class Batch:
 
     def __init__(
         self,
-        size: int,
+        emails: Sequence[str],
         *,
         look: int,
         last_look: bool,
@@ -35,21 +36,24 @@ class Batch:
         urgent: bool = False,
     ) -> None:
         """`line`, `urgent`: where its recipients stand at a mail host; without a line, in one of their own."""
-        self.results: list[Verdict | None] = [None] * size
+        self.verdicts = Verdicts(emails)
         self.put_off: list[PutOff] = []
         self.closed = False
         self.trace = trace
         self.line: Hashable = line or self
         self.urgent = urgent
-        self.open = size
-        self._size = size
+        self.open = len(emails)
+        self._settled = bytearray(len(emails))
         self._look = look
         self._last_look = last_look
         self._on_progress = on_progress
         self._complete = asyncio.Event()
         self._judged: dict[_Case, Finding | Later] = {}
-        self._checked_at = ""
-        self._checked_until = 0.0
+        self._second = ""
+        self._second_until = 0.0
+
+    def is_settled(self, index: int) -> bool:
+        return bool(self._settled[index])
 
     def settle(
         self,
@@ -69,23 +73,16 @@ class Batch:
         if isinstance(found, Later):
             self.put_off.append(PutOff(index=recipient.index, reason=found.reason, after=found.after))
         else:
-            self.results[recipient.index] = Verdict(
-                email=recipient.given,
-                normalized=recipient.address,
-                finding=found,
-                checked_at=self._now(),
-                trace=recipient.trace,
-            )
-        self._count_down()
+            self.verdicts.put(recipient.index, found, recipient.address, self._now(), recipient.trace)
+        self._count_down(recipient.index)
 
     def settle_malformed(self, index: int, address: Malformed) -> None:
         """What is no address needs no look."""
-        self.results[index] = Verdict(
-            email=address.given, normalized=None, finding=malformed(address.why), checked_at=self._now()
-        )
-        self._count_down()
+        self.verdicts.put(index, malformed(address.why), None, self._now())
+        self._count_down(index)
 
-    def _count_down(self) -> None:
+    def _count_down(self, index: int) -> None:
+        self._settled[index] = True
         self.open -= 1
         if self.open == 0:
             self._complete.set()
@@ -123,12 +120,12 @@ class Batch:
             except TimeoutError:
                 pass  # the loop's condition decides
             if self._on_progress is not None:
-                self._on_progress(self._size - self.open)
+                self._on_progress(len(self.verdicts) - self.open)
 
     def _now(self) -> str:
         """The wall clock, to the second: formatting it for every address would cost more than judging."""
         now = time.time()
-        if now >= self._checked_until:
-            self._checked_until = int(now) + 1.0
-            self._checked_at = datetime.fromtimestamp(int(now), UTC).isoformat().replace("+00:00", "Z")
-        return self._checked_at
+        if now >= self._second_until:
+            self._second_until = int(now) + 1.0
+            self._second = datetime.fromtimestamp(int(now), UTC).isoformat().replace("+00:00", "Z")
+        return self._second

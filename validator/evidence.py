@@ -76,7 +76,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False, cache_hash=Tr
     outcome: Outcome
     phase: Phase
     code: int | None = None  # of the decisive reply, where outcome is REPLIED
-    text: str = ""  # of that reply: all lines joined by a blank, controls stripped, at most 500 characters
+    text: str = ""  # of that reply: lines joined by a blank, no controls, ADDRESS where it names the recipient
     kind: ReplyClass | None = None  # classify(code, text, phase)
     after: float | None = None  # seconds the host itself asked to wait (retry_hint of the text)
 

@@ -71,16 +71,16 @@ async def _verify_one(parts: InternalParts, body: ValidateRequest) -> Verdict | 
         cached = await parts.cache.recall(body.org_id, [body.email])
         if cached:
             return cached[0]
-    results, put_off = await parts.probe.check_batch(
+    verdicts, put_off = await parts.probe.check_batch(
         [body.email], look=0, last_look=False, trace=body.trace, deadline=body.timeout, urgent=True
     )
     if put_off:
         return put_off[0]
-    result = results[0]
-    if result is None:
+    verdict = verdicts[0]
+    if verdict is None:
         raise AssertionError("neither a result nor put off")
-    await parts.cache.remember(body.org_id, [result])
-    return result
+    await parts.cache.remember(body.org_id, verdicts)
+    return verdict
 
 
 def create_internal_api(parts: InternalParts) -> FastAPI:

@@ -11,14 +11,14 @@ unknown mailboxes at RCPT, or the host was seen to do so at this domain. See doc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
-from shared.verdict import DnsDetails, Finding, Flags, Reason, SmtpDetails, Status
-from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase
+from shared.verdict import MAX_REPLY_TEXT, DnsDetails, Finding, Flags, Reason, SmtpDetails, Status
+from validator.evidence import Attempt, CatchAll, DnsAnswer, Evidence, Later, Outcome, Phase, Route
+from validator.lists import Flags as ListFlags
 from validator.score import risk_level, score_parts, total
 from validator.smtp.classify import ReplyClass, find_status
 from validator.suggest import suggest_domain
-
-MAX_REPLY_TEXT = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,19 +154,10 @@ def _accepted(evidence: Evidence) -> _Opinion:
 
 
 def _finding(evidence: Evidence, opinion: _Opinion) -> Finding:
-    route, flags, attempts = evidence.route, evidence.flags, evidence.attempts
+    route = evidence.route
     better = suggest_domain(evidence.domain)
     implicit = route is not None and route.implicit
-    parts = score_parts(
-        opinion.status,
-        opinion.reason,
-        role=flags.role,
-        disposable=flags.disposable,
-        disposable_wide=flags.disposable_wide,
-        mistyped=better is not None,
-        unproven=opinion.unproven,
-        implicit_mx=implicit,
-    )
+    parts = _parts(opinion, evidence.flags, better is not None, implicit)
     score = total(parts)
     return Finding(
         status=opinion.status,
@@ -174,18 +165,42 @@ def _finding(evidence: Evidence, opinion: _Opinion) -> Finding:
         risk_level=risk_level(opinion.status, score),
         score=score,
         better=better,
-        dns=DnsDetails(mx=list(route.hosts), implicit=implicit) if route else DnsDetails(),
-        smtp=_smtp(attempts, evidence.look),
-        flags=Flags(
-            role=flags.role,
-            disposable=flags.disposable,
-            free=flags.free,
-            catch_all=evidence.catch_all is CatchAll.YES,
-            mailbox_full=opinion.reason is Reason.MAILBOX_FULL,
-            disabled=opinion.reason is Reason.MAILBOX_DISABLED,
-        ),
+        dns=_dns(route),
+        smtp=_smtp(evidence.attempts, evidence.look),
+        flags=_flags(opinion.reason, evidence.flags, evidence.catch_all is CatchAll.YES),
         provider=route.provider.name if route and route.provider else None,
         score_parts=parts,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _parts(opinion: _Opinion, flags: ListFlags, mistyped: bool, implicit_mx: bool) -> dict[str, int]:  # noqa: FBT001
+    return score_parts(
+        opinion.status,
+        opinion.reason,
+        role=flags.role,
+        disposable=flags.disposable,
+        disposable_wide=flags.disposable_wide,
+        mistyped=mistyped,
+        unproven=opinion.unproven,
+        implicit_mx=implicit_mx,
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _dns(route: Route | None) -> DnsDetails:
+    return DnsDetails(mx=list(route.hosts), implicit=route.implicit) if route else DnsDetails()
+
+
+@lru_cache(maxsize=1_024)
+def _flags(reason: Reason, flags: ListFlags, catch_all: bool) -> Flags:  # noqa: FBT001
+    return Flags(
+        role=flags.role,
+        disposable=flags.disposable,
+        free=flags.free,
+        catch_all=catch_all,
+        mailbox_full=reason is Reason.MAILBOX_FULL,
+        disabled=reason is Reason.MAILBOX_DISABLED,
     )
 
 

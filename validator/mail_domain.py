@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
@@ -25,6 +26,7 @@ from validator.evidence import Attempt, CatchAll, Outcome, Phase, Route
 from validator.providers import Provider
 from validator.smtp.classify import ReplyClass
 from validator.smtp.conversation import ACCEPTED
+from validator.smtp.crowd import Crowd
 from validator.smtp.mail_host import MailHost
 from validator.smtp.recipient import Recipient
 
@@ -238,16 +240,25 @@ class Group:
         self.name = name
         self.traced = batch.trace
         self._batch = batch
-        self._recipients: list[Recipient] = []
+        self._indexes = array("I")  # of its addresses in the batch
+        self._unusual: dict[int, str] = {}  # by index: the normal form of what was given in another one
+        self._under_way: dict[int, Recipient] = {}  # by index; the others wait for their turn, or are settled
         self._domain: MailDomain | None = None  # None: nobody is asked
         self._route: Route | None = None
         self._hosts: tuple[Host, ...] = ()
         self._find_host: Callable[[Host], MailHost]
 
     def add(self, index: int, address: Address) -> None:
-        self._recipients.append(
-            Recipient(address.normalized, self, index, given=address.given, smtputf8=address.smtputf8)
-        )
+        """The address at `index` of the batch's."""
+        self._indexes.append(index)
+        if (normalized := address.normalized) is not address.given:
+            self._unusual[index] = normalized
+
+    def _recipient(self, place: int) -> Recipient:
+        index = self._indexes[place]
+        address = self._unusual.get(index) or self._batch.verdicts.emails[index]
+        recipient = self._under_way[index] = Recipient(address, self, index, smtputf8=not address.isascii())
+        return recipient
 
     def ask(
         self, domain: MailDomain, route: Route, hosts: tuple[Host, ...], find_host: Callable[[Host], MailHost]
@@ -255,16 +266,16 @@ class Group:
         """All of them, of the first host."""
         domain.groups += 1
         self._domain, self._route, self._hosts, self._find_host = domain, route, hosts, find_host
-        self._ask(0, self._recipients)
+        self._ask(0, Crowd(self, len(self._indexes), self._recipient))
 
     def ask_nobody(self, route: Route) -> None:
         """What the DNS said is enough."""
         self._route = route
-        for recipient in self._recipients:
-            self.settle(recipient, CatchAll.NOT_ASKED)
+        for place in range(len(self._indexes)):
+            self.settle(self._recipient(place), CatchAll.NOT_ASKED)
 
-    def _ask(self, hop: int, recipients: list[Recipient]) -> None:
-        self._find_host(self._hosts[hop]).ask(recipients, self._batch.line, urgent=self._batch.urgent)
+    def _ask(self, hop: int, crowd: Crowd) -> None:
+        self._find_host(self._hosts[hop]).ask(crowd, self._batch.line, urgent=self._batch.urgent)
 
     @property
     def _at(self) -> MailDomain:
@@ -296,7 +307,7 @@ class Group:
         if _next_host_may_differ(attempt) and recipient.hops + 1 < len(self._hosts):
             recipient.hops += 1
             recipient.drops = 0
-            self._ask(recipient.hops, [recipient])
+            self._ask(recipient.hops, Crowd.of(recipient))
         elif attempt.code not in ACCEPTED or attempt.phase is not Phase.RCPT:
             if attempt.kind is ReplyClass.MAILBOX_MISSING:
                 domain.refused(attempt)
@@ -310,7 +321,7 @@ class Group:
 
     def ask_random(self, accepted: Recipient) -> None:
         """The random address, of the host that accepted this one."""
-        self._ask(accepted.hops, [self._at.random_recipient()])
+        self._ask(accepted.hops, Crowd.of(self._at.random_recipient()))
 
     def settle_accepted(self, recipient: Recipient, catch_all: CatchAll) -> None:
         if catch_all is CatchAll.INCONCLUSIVE:
@@ -318,24 +329,25 @@ class Group:
         self.settle(recipient, catch_all)
 
     def settle(self, recipient: Recipient, catch_all: CatchAll) -> None:
-        if recipient.settled or self._batch.closed:
+        if recipient.index not in self._under_way or self._batch.closed:
             return
         random_after = self._domain.random_after if self._domain is not None else None
         self._batch.settle(recipient, self.name, self._route, catch_all, random_after)
-        recipient.settled = True  # only now: a fault before leaves it to be settled at the deadline
+        del self._under_way[recipient.index]  # only now: a fault before leaves it to be settled at the deadline
 
     def give_up(self) -> None:
         """The batch's time is over: what has no answer gets none."""
         if self._domain is not None:
             self._domain.leave()
-        recipients, self._recipients = self._recipients, []
-        for recipient in recipients:
-            if recipient.settled:
+        for place, index in enumerate(self._indexes):
+            if self._batch.is_settled(index):
                 continue
+            recipient = self._under_way.get(index) or self._recipient(place)
             if self._hosts and (not recipient.past or recipient.past[-1].kind is not ReplyClass.ACCEPTED):
                 late = Attempt(host=self._hosts[recipient.hops].name, outcome=Outcome.OUT_OF_TIME, phase=Phase.CONNECT)
                 recipient.past += (late,)
             self.settle(recipient, CatchAll.NOT_ASKED)
+        self._under_way.clear()
 
 
 def _next_host_may_differ(attempt: Attempt) -> bool:

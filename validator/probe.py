@@ -19,7 +19,7 @@ from shared.address import Address, Malformed, parse_address
 from shared.logs import get_log
 from shared.messages import PutOff
 from shared.settings import Settings
-from shared.verdict import Verdict
+from shared.verdicts import Verdicts
 from validator.batch import Batch
 from validator.dns.route import MailHost as Host
 from validator.dns.route import MailRoute
@@ -89,14 +89,14 @@ class Probe:
         on_progress: Callable[[int], None] | None = None,
         file_id: str = "",
         urgent: bool = False,
-    ) -> tuple[list[Verdict | None], list[PutOff]]:
-        """Verdicts by position, None exactly where a PutOff names it. `deadline`: seconds from now.
+    ) -> tuple[Verdicts, list[PutOff]]:
+        """Verdicts, and none exactly where a PutOff names the position. `deadline`: seconds from now.
         At a mail host files have their turns, and `urgent` addresses come before all files.
 
         Never raises for what a server, a name server or an address does.
         """
         batch = Batch(
-            len(emails),
+            emails,
             look=look,
             last_look=last_look,
             trace=trace,
@@ -126,7 +126,7 @@ class Probe:
             for group in groups.values():
                 group.give_up()
             batch.closed = True
-        return batch.results, batch.put_off
+        return batch.verdicts, batch.put_off
 
     async def drain(self, deadline: float) -> None:
         """Let sessions finish their flight and QUIT, for at most `deadline` seconds; cancel the rest. Repeatable."""

@@ -1,8 +1,9 @@
 """Definite verdicts, reused for RESULT_CACHE_TTL seconds so that nobody's mail server is asked the same thing twice.
 
 Kept per organisation (a shared cache would tell one customer what another one asks about), in Redis under keyed hashes.
-No address is stored: the key is a hash, and the address is cut out of the finding and put back from the question, also
-where the server's reply repeats it. Redis away: nothing is recalled or remembered, and the address is simply probed.
+No address is stored: the key is a hash, and where the server's reply repeats the address, in whatever spelling, the
+finding has ADDRESS instead, which stands for the address in the question. Redis away: nothing is recalled or
+remembered, and the address is simply probed.
 
 One Redis hash holds the verdicts about a domain from one period, as long as the time to live; so what is still fresh
 lies in this period's hash or the last one's, and both end by themselves. An address is a field of ten bytes whose value
@@ -28,7 +29,8 @@ from redis.exceptions import RedisError
 from shared import redis_keys
 from shared.address import Address, parse_address
 from shared.logs import get_log
-from shared.verdict import Finding, Reason, Verdict
+from shared.verdict import ADDRESS, Finding, Reason, Verdict
+from shared.verdicts import Verdicts
 
 log = get_log("validator.verdict_cache")
 
@@ -43,7 +45,6 @@ DEFINITE: frozenset[Reason] = frozenset(
         Reason.RELAY_DENIED,
     }
 )  # what only a conversation can tell; the rest is cheap to find again or may change at any moment
-_PLACEHOLDER = "<address>"
 _NAME_BYTES = 8  # of a finding: the hash of what it says
 
 
@@ -54,7 +55,7 @@ class _Kept(msgspec.Struct, array_like=True):
     finding: Finding
 
 
-_VERSION = 2
+_VERSION = 3
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Kept)
 
@@ -110,7 +111,7 @@ class VerdictCache:
                 recalled[index] = Verdict(
                     email=address.given,
                     normalized=address.normalized,
-                    finding=_with_address(finding, address),
+                    finding=finding,
                     checked_at=_rfc3339(at),
                 )
         return recalled
@@ -129,27 +130,29 @@ class VerdictCache:
             question.append(b"".join([fields[index] for index in members]))
         return question, [index for members in domains.values() for index in members]
 
-    async def remember(self, org_id: str, verdicts: Sequence[Verdict | None]) -> None:
+    async def remember(self, org_id: str, verdicts: Verdicts) -> None:
         """Keep the definite ones among `verdicts`."""
         if not self._ttl:
             return
         domains: dict[str, _Domain] = defaultdict(_Domain)
         blanks: dict[int, _Blank] = {}  # by identity of the finding
-        for verdict in verdicts:
-            if verdict is None or verdict.normalized is None or verdict.finding.reason not in DEFINITE:
+        for index, finding in enumerate(verdicts.findings):
+            if finding is None or finding.reason not in DEFINITE:
                 continue
-            address_key = verdict.normalized.casefold()
+            email = verdicts.emails[index]
+            normalized = verdicts.normalized.get(index, email) or email
+            address_key = normalized.casefold()
             local, _, domain = address_key.rpartition("@")
-            blank = blanks.get(id(verdict.finding))
+            blank = blanks.get(id(finding))
             if blank is None:
-                blank = blanks[id(verdict.finding)] = _blank(verdict.finding, verdict.finding.smtp.text)
+                blank = blanks[id(finding)] = _blank(finding, finding.smtp.text)
             if local in blank.text or "@" in blank.text:
-                blank = _blank(verdict.finding, _without_address(verdict.finding.smtp.text or "", verdict))
+                blank = _blank(finding, _without_address(finding.smtp.text or "", email, normalized))
             kept = domains[domain]
             kept.findings[blank.name] = blank.value
             kept.addresses += (
                 redis_keys.verdict_field(self._secret, org_id, address_key),
-                _seconds(verdict.checked_at),
+                _seconds(verdicts.checked_at[index]),
                 blank.name,
             )
         if domains:
@@ -201,10 +204,8 @@ def _blank(finding: Finding, text: str | None) -> _Blank:
     return _Blank((text or "").casefold(), hashlib.blake2b(value, digest_size=_NAME_BYTES).digest(), value)
 
 
-def _without_address(text: str, verdict: Verdict) -> str:
-    normalized = verdict.normalized or ""
-    local = normalized.rpartition("@")[0]
-    for spelling in (verdict.email, normalized, local):
+def _without_address(text: str, email: str, normalized: str) -> str:
+    for spelling in (email, normalized, normalized.rpartition("@")[0]):
         text = _cut_word(text, spelling)
     return text
 
@@ -213,7 +214,7 @@ def _cut_word(text: str, word: str) -> str:
     """`text` with every `word` that stands by itself replaced, whatever its case."""
     lower, sought = text.lower(), word.lower()
     if not sought or len(lower) != len(text):  # a few letters change their length; such a text is not kept
-        return text if not sought else _PLACEHOLDER
+        return text if not sought else ADDRESS
     at = lower.find(sought)
     if at < 0:
         return text
@@ -223,7 +224,7 @@ def _cut_word(text: str, word: str) -> str:
         end = at + len(sought)
         alone = not (at and lower[at - 1].isalnum()) and not (end < len(lower) and lower[end].isalnum())
         if alone:
-            parts += (text[start:at], _PLACEHOLDER)
+            parts += (text[start:at], ADDRESS)
             start = end
         at = lower.find(sought, end)
     return "".join((*parts, text[start:]))
@@ -235,11 +236,3 @@ def _read(value: bytes) -> Finding | None:
     except msgspec.DecodeError:
         return None
     return kept.finding if kept.version == _VERSION else None
-
-
-def _with_address(finding: Finding, address: Address) -> Finding:
-    text = finding.smtp.text
-    if not text or _PLACEHOLDER not in text:
-        return finding
-    smtp = msgspec.structs.replace(finding.smtp, text=text.replace(_PLACEHOLDER, address.normalized))
-    return msgspec.structs.replace(finding, smtp=smtp)

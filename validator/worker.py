@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter as Counts
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -25,6 +25,7 @@ from shared.logs import get_log
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.topology import RESULTS, WORK
 from shared.verdict import Verdict
+from shared.verdicts import Verdicts
 from validator.progress import ProgressReporter
 from validator.verdict_cache import VerdictCache
 
@@ -52,7 +53,7 @@ class BatchProber(Protocol):
         on_progress: Callable[[int], None] | None = None,
         file_id: str = "",
         urgent: bool = False,
-    ) -> tuple[list[Verdict | None], list[PutOff]]: ...
+    ) -> tuple[Verdicts, list[PutOff]]: ...
 
 
 class Worker:
@@ -143,26 +144,36 @@ class Worker:
 
     async def _verify(self, work: WorkMessage) -> None:
         cached = await self._cache.recall(work.org_id, work.emails) if not work.trace else {}
-        asked = [index for index in range(len(work.emails)) if index not in cached]
-        results: list[Verdict | None] = [cached.get(index) for index in range(len(work.emails))]
+        asked: Sequence[int] = range(len(work.emails))
+        emails = work.emails
+        if cached:
+            asked = [index for index in asked if index not in cached]
+            emails = [work.emails[index] for index in asked]
+        fresh = Verdicts(emails)
         put_off: list[PutOff] = []
         if asked:
-            report = self._progress.of_batch(work.file_id, work.batch_id, work.attempt, already=len(cached))
             fresh, put_off = await self._probe.check_batch(
-                [work.emails[index] for index in asked],
+                emails,
                 look=work.look,
                 last_look=work.last_look,
                 trace=work.trace,
                 deadline=self._batch_deadline,
-                on_progress=report,
+                on_progress=self._progress.of_batch(work.file_id, work.batch_id, work.attempt, already=len(cached)),
                 file_id=work.file_id,
             )
-            for index, result in zip(asked, fresh, strict=True):
-                results[index] = result
             put_off = [PutOff(index=asked[late.index], reason=late.reason, after=late.after) for late in put_off]
-        message = ResultMessage.about(work, results, put_off)
+        verdicts = _joined(work.emails, cached, asked, fresh) if cached else fresh
+        message = ResultMessage.about(work, verdicts, put_off)
         await self._broker.publish(RESULTS, message.encode(), f"{work.batch_id}:{work.attempt}")
         self._progress.forget(work.batch_id)
-        for status, count in Counts(result.status for result in results if result is not None).items():
+        for status, count in Counts(finding.status for finding in verdicts.findings if finding is not None).items():
             ADDRESSES.labels(status.value).inc(count)
-        await self._cache.remember(work.org_id, [results[index] for index in asked])
+        await self._cache.remember(work.org_id, fresh)
+
+
+def _joined(emails: list[str], cached: dict[int, Verdict], asked: Sequence[int], fresh: Verdicts) -> Verdicts:
+    verdicts = Verdicts(emails)
+    for index, verdict in (*cached.items(), *zip(asked, fresh, strict=True)):
+        if verdict is not None:
+            verdicts[index] = verdict
+    return verdicts

@@ -15,7 +15,7 @@ import msgspec
 
 from shared.errors import MessageUndecodable
 from shared.messages import ResultMessage
-from shared.verdict import Finding, Reason, RiskLevel, Status, describe_syntax
+from shared.verdict import ADDRESS, Finding, Reason, RiskLevel, Status, describe_syntax, named
 
 
 def found_results(message: ResultMessage, emails: Sequence[str], rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -40,6 +40,8 @@ def found_results(message: ResultMessage, emails: Sequence[str], rows: Sequence[
                 details["syntax"] = describe_syntax(local, domain)
                 if finding.better is not None:
                     result["suggestion"] = f"{local}@{finding.better}"
+                if finding.smtp.text and ADDRESS in finding.smtp.text:
+                    details["smtp"] = {**details["smtp"], "text": named(finding.smtp.text, normalized)}
             if index in message.traces:
                 details["trace"] = message.traces[index]
             results.append(result)

@@ -18,6 +18,7 @@ from shared.broker import Broker, Subscription
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.topology import RESULTS, WORK, Queue
 from shared.verdict import Reason
+from shared.verdicts import Verdicts
 
 
 class SandboxedBroker:
@@ -56,4 +57,4 @@ def answer(work: WorkMessage, now: float) -> ResultMessage:
     """What a validator would say. Pure."""
     verdicts = [simulate(email, look=work.look, last_look=work.last_look, now=now) for email in work.emails]
     put_off = [PutOff(index=at, reason=Reason.PUT_OFF) for at, verdict in enumerate(verdicts) if verdict is None]
-    return ResultMessage.about(work, verdicts, put_off)
+    return ResultMessage.about(work, Verdicts.of(work.emails, verdicts), put_off)

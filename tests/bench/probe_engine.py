@@ -48,6 +48,7 @@ from validator.egress.limits import Limits
 from validator.evidence import Attempt
 from validator.probe import Probe
 from validator.providers import load_providers
+from validator.smtp.crowd import Crowd
 from validator.smtp.mail_host import FLIGHTS
 from validator.smtp.pace import FLIGHT, REJECTS, SESSION
 from validator.smtp.recipient import Recipient
@@ -227,7 +228,7 @@ async def engine(lab: LabProcess, emails: list[str], hosts: int) -> int:
         by_host[_mx_of(email, hosts)].append(Recipient(email, tally, index))
     async with probe_of(lab) as probe:
         for mx, recipients in by_host.items():
-            probe._host(Host(mx, 10, (lab.addresses[mx],))).ask(recipients)
+            probe._host(Host(mx, 10, (lab.addresses[mx],))).ask(Crowd(tally, len(recipients), recipients.__getitem__))
         await tally.complete.wait()
     return tally.accepted_count
 

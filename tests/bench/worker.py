@@ -33,6 +33,7 @@ from shared.redis_client import connect
 from shared.settings import Settings
 from shared.topology import RESULTS, WORK
 from shared.verdict import Finding, Reason, RiskLevel, Status, Verdict
+from shared.verdicts import Verdicts
 from tests.bench.measure import LabInfo, lab_of, peak_rss, run_apart, table
 from tests.servers import RabbitServer, ValkeyServer
 from validator.progress import ProgressReporter
@@ -68,8 +69,8 @@ class Naive:
         on_progress: Callable[[int], None] | None = None,
         file_id: str = "",
         urgent: bool = False,
-    ) -> tuple[list[Verdict | None], list[PutOff]]:
-        return list(await asyncio.gather(*map(self._ask, emails))), []
+    ) -> tuple[Verdicts, list[PutOff]]:
+        return Verdicts.of(emails, await asyncio.gather(*map(self._ask, emails))), []
 
     async def _ask(self, email: str) -> Verdict:
         mx = f"mx{int(email.partition('@d')[2].partition('.')[0]) % HOSTS}.bench.test"

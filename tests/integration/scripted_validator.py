@@ -14,6 +14,7 @@ from shared.broker import Broker, Delivery
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.topology import RESULTS, WORK
 from shared.verdict import Finding, Reason, RiskLevel, Status, Verdict
+from shared.verdicts import Verdicts
 
 SAID = {
     "no": (Status.INVALID, Reason.MAILBOX_MISSING),
@@ -42,7 +43,7 @@ def say(email: str, look: int, *, last: bool) -> Verdict | None:
 def answer(work: WorkMessage) -> ResultMessage:
     results = [say(email, work.look, last=work.last_look) for email in work.emails]
     put_off = [PutOff(index=at, reason=Reason.PUT_OFF) for at, result in enumerate(results) if result is None]
-    return ResultMessage.about(work, results, put_off)
+    return ResultMessage.about(work, Verdicts.of(work.emails, results), put_off)
 
 
 def arrived(work: WorkMessage) -> ResultMessage:

@@ -17,6 +17,7 @@ from gateway.retention.erase_address import carry_out, new_erasure
 from gateway.retention.sweep import RetentionSweep
 from shared.address import Address, parse_address
 from shared.documents import Change
+from shared.verdicts import Verdicts
 from tests.integration.batch_gateway import ORG, BatchGateway, eventually
 from tests.integration.scripted_validator import verdict
 from tests.servers import ValkeyServer
@@ -188,7 +189,8 @@ async def test_one_address_is_erased_from_everything_and_the_rest_stays(tmp_path
     assert isinstance(address, Address)
     async with Redis.from_url(str(gateway.settings.redis_url)) as redis:
         cache = VerdictCache(redis, ttl=1_000_000_000, secret=str(gateway.settings.internal_token))
-        await cache.remember(ORG, [verdict(CANARY), verdict("ok1@" + address.domain)])
+        told = [verdict(CANARY), verdict("ok1@" + address.domain)]
+        await cache.remember(ORG, Verdicts.of([one.email for one in told], told))
         erased = await erase(gateway, CANARY)
         assert list(await cache.recall(ORG, [CANARY, "ok1@" + address.domain])) == [1]
     assert (erased["files"], erased["state"]) == (4, "done")

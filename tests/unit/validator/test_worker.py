@@ -9,6 +9,7 @@ from shared.errors import BrokerUnavailable
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.topology import DEAD, RESULTS, WORK
 from shared.verdict import Finding, Reason, RiskLevel, Status, Verdict
+from shared.verdicts import Verdicts
 from validator.worker import Worker
 
 FOUND = Finding(status=Status.VALID, reason=Reason.ACCEPTED, risk_level=RiskLevel.LOW, score=90)
@@ -37,7 +38,7 @@ class ScriptedProbe:
             raise RuntimeError("a bug of ours")
         results = [None if email.startswith("later") else verdict_about(email) for email in emails]
         put_off = [PutOff(index=i, reason=Reason.PUT_OFF, after=9.0) for i, r in enumerate(results) if r is None]
-        return results, put_off
+        return Verdicts.of(emails, results), put_off
 
 
 class NoCache:

@@ -13,6 +13,7 @@ from gateway.uploads.plan import PlannedBatch
 from shared.errors import MessageUndecodable
 from shared.messages import PutOff, ResultMessage, WorkMessage
 from shared.verdict import Finding, Reason, RiskLevel, SmtpDetails, Status, Verdict
+from shared.verdicts import Verdicts
 
 DELAYS = (60.0, 300.0)
 NOW = 1_000.0
@@ -148,7 +149,7 @@ def test_what_is_said_once_is_stored_with_every_address_it_is_about() -> None:
     ]
     emails = [one.email for one in verdicts]
     work = WorkMessage(batch_id="f.1", file_id="f", org_id="o", attempt=1, emails=emails)
-    told = ResultMessage.decode(ResultMessage.about(work, verdicts, []).encode())
+    told = ResultMessage.decode(ResultMessage.about(work, Verdicts.of(emails, verdicts), []).encode())
     assert told.found == [0, 0, 1]
     stored = found_results(told, emails, [2, 3, 4])
     assert stored == [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from validator.smtp.crowd import Crowd
 from validator.smtp.recipient import Recipient
 from validator.smtp.waiting import Waiting
 
@@ -25,6 +26,10 @@ def people(name: str, count: int, asker: Somebody = ANYBODY, *, smtputf8: bool =
     return [Recipient(f"{name}{number}@a.test", asker, number, smtputf8=smtputf8) for number in range(count)]  # type: ignore[arg-type]
 
 
+def crowd(name: str, count: int, asker: Somebody = ANYBODY, *, smtputf8: bool = False) -> Crowd:
+    return Crowd(asker, count, people(name, count, asker, smtputf8=smtputf8).__getitem__)  # type: ignore[arg-type]
+
+
 def flight(waiting: Waiting, size: int = FLIGHT) -> list[str]:
     taken: list[Recipient] = []
     waiting.take(size, taken)
@@ -33,9 +38,9 @@ def flight(waiting: Waiting, size: int = FLIGHT) -> list[str]:
 
 def test_an_urgent_one_is_in_the_next_flight_and_ten_others_in_the_one_after_that():
     waiting = Waiting()
-    waiting.join(people("many", 10_000), "million")
+    waiting.join(crowd("many", 10_000), "million")
     flight(waiting)
-    waiting.join(people("few", 10), "ten")
+    waiting.join(crowd("few", 10), "ten")
     waiting.put_first(people("now", 1))
     first, second = flight(waiting), flight(waiting)
     assert first[0] == "now0"
@@ -45,8 +50,8 @@ def test_an_urgent_one_is_in_the_next_flight_and_ten_others_in_the_one_after_tha
 
 def test_lines_have_their_turns_and_a_flight_that_one_cannot_fill_is_filled_from_the_next():
     waiting = Waiting()
-    waiting.join(people("a", 60), "a")
-    waiting.join(people("b", 30), "b")
+    waiting.join(crowd("a", 60), "a")
+    waiting.join(crowd("b", 30), "b")
     seen = [{name[0] for name in flight(waiting)} for _ in range(4)]
     assert seen == [{"a"}, {"b"}, {"a"}, {"b", "a"}]
     assert len(waiting) == 0
@@ -54,39 +59,39 @@ def test_lines_have_their_turns_and_a_flight_that_one_cannot_fill_is_filled_from
 
 def test_batches_of_one_file_stand_in_one_line():
     waiting = Waiting()
-    waiting.join(people("a", FLIGHT), "file")
-    waiting.join(people("b", FLIGHT), "file")
-    waiting.join(people("c", FLIGHT), "other")
+    waiting.join(crowd("a", FLIGHT), "file")
+    waiting.join(crowd("b", FLIGHT), "file")
+    waiting.join(crowd("c", FLIGHT), "other")
     assert [flight(waiting)[0][0] for _ in range(3)] == ["a", "c", "b"]
 
 
 def test_neighbours_of_a_list_are_asked_far_from_one_another():
     waiting = Waiting()
-    waiting.join(people("a", 100), "file")
+    waiting.join(crowd("a", 100), "file")
     assert flight(waiting, 10) == [f"a{number}" for number in range(0, 100, 10)]
 
 
 def test_those_given_back_come_first_in_their_order_and_suspects_last_and_alone():
     waiting = Waiting()
     waiting.suspect(people("s", 2))
-    waiting.join(people("a", 2), "file")
+    waiting.join(crowd("a", 2), "file")
     waiting.put_first(people("back", 2))
     assert [flight(waiting) for _ in range(4)] == [["back0", "back1", "a0", "a1"], ["s0"], ["s1"], []]
 
 
 def test_a_flight_is_of_one_kind():
     waiting = Waiting()
-    waiting.join(people("a", 2), "a")
-    waiting.join(people("ü", 2, smtputf8=True), "b")
-    waiting.join(people("c", 2), "c")
+    waiting.join(crowd("a", 2), "a")
+    waiting.join(crowd("ü", 2, smtputf8=True), "b")
+    waiting.join(crowd("c", 2), "c")
     assert [flight(waiting) for _ in range(3)] == [["a0", "a1"], ["ü0", "ü1"], ["c0", "c1"]]
 
 
 def test_nobody_is_asked_about_whose_asker_is_closed():
     waiting, gone = Waiting(), Somebody()
-    waiting.join(people("a", 3, gone), "a")
+    waiting.join(crowd("a", 3, gone), "a")
     waiting.put_first(people("b", 1, gone))
-    waiting.join(people("c", 1), "c")
+    waiting.join(crowd("c", 1), "c")
     gone.closed = True
     assert len(waiting) == 5
     waiting.drop_closed()
@@ -115,7 +120,7 @@ def test_nobody_is_lost_or_asked_twice_and_the_count_is_right(steps):
             new = people(f"{number}x", count, smtputf8=line == 0)
             came += new
             if what == "join":
-                waiting.join(new, line)
+                waiting.join(Crowd(ANYBODY, count, new.__getitem__), line)  # type: ignore[arg-type]
             else:
                 (waiting.put_first if what == "first" else waiting.suspect)(new)
         assert len(waiting) == len(came) - len(went)
