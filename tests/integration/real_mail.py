@@ -115,6 +115,15 @@ async def asking(
         await server.stop()
 
 
+def unknown(count: int) -> list[str]:
+    return [f"nobody{number}@known.test" for number in range(count)]
+
+
+def anns(count: int) -> list[str]:
+    """Mailboxes that exist where a test says so."""
+    return [f"ann{number}@known.test" for number in range(count)]
+
+
 async def until(met) -> None:
     deadline = time.monotonic() + 5
     while not met():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -20,14 +19,6 @@ from tests.servers import MongoServer, RabbitServer, ValkeyServer
 
 def emails(count: int) -> list[str]:
     return [f"ok{n}@d{n % 7}.example.com" for n in range(count - 2)] + ["later@a.example.com", "no@a.example.com"]
-
-
-@pytest.fixture
-async def own_valkey(tmp_path) -> AsyncIterator[ValkeyServer]:
-    server = ValkeyServer(tmp_path / "valkey")
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.mark.rabbitmq

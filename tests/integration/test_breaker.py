@@ -9,7 +9,6 @@ import pytest
 
 from shared import redis_keys
 from shared.redis_client import connect_politeness
-from tests.servers import ValkeyServer
 from validator.egress import breaker as breaker_module
 from validator.egress.breaker import Breakers, Trouble
 from validator.egress.circuit import FAIL_MAX, FIRST_PAUSE
@@ -271,24 +270,21 @@ async def test_every_key_has_a_time_to_live(redis, pair):
             assert await redis.pttl(key) > 0, key
 
 
-async def test_without_redis_it_opens_here_at_once_without_delay_and_there_when_it_is_back(tmp_path):
-    server = ValkeyServer(tmp_path)
-    await server.start()
-    redis = connect_politeness(server.url)
-    async with Breakers(server.url) as ours:
+async def test_without_redis_it_opens_here_at_once_without_delay_and_there_when_it_is_back(own_valkey):
+    redis = connect_politeness(own_valkey.url)
+    async with Breakers(own_valkey.url) as ours:
         fail(ours, 2)
         await until(lambda: ours._circuits[HOST].version)
-        await server.kill()
+        await own_valkey.kill()
         began = time.monotonic()
         fail(ours, 3)
         assert await ours.admit(HOST) is None
         assert time.monotonic() - began < 0.1
         await until(lambda: ours._alone)
-        await server.start()
+        await own_valkey.start()
         await until(lambda: not ours._alone)
         assert await redis.hget(redis_keys.breaker(HOST), "state") == b"open"
     await redis.aclose()
-    await server.stop()
 
 
 async def test_alone_it_probes_once_and_closes():

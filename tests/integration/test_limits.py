@@ -9,7 +9,6 @@ import pytest
 from shared import redis_keys
 from shared.redis_client import connect_politeness
 from shared.settings import Settings
-from tests.servers import ValkeyServer
 from validator.egress import limits as limits_module
 from validator.egress.limits import Limits, NoSlot
 from validator.providers import Provider
@@ -218,14 +217,6 @@ async def test_after_a_wipe_nothing_begins_until_all_holders_have_registered_aga
         assert gauge.total == 0
         async with asyncio.timeout(5), theirs.session(HOST):
             pass
-
-
-@pytest.fixture
-async def own_valkey(tmp_path):
-    server = ValkeyServer(tmp_path)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def test_without_redis_each_validator_goes_on_alone_with_one_session_a_host_and_comes_back(own_valkey):

@@ -28,6 +28,7 @@ from tests.integration.batch_gateway import KEY, BatchGateway
 from tests.integration.belongings import belongings
 from tests.servers import ValkeyServer
 from tests.servers.fake_stripe import FakeStripe
+from tests.servers.needed import need
 from tests.servers.receiver import Receiver
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the library's own, about its own dependencies
@@ -42,8 +43,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """A gateway's URL, and ids that exist in it."""
-    if ValkeyServer.missing():
-        pytest.skip("SKIPPED FOR WANT OF A SERVER: valkey")
+    need(ValkeyServer.missing())
     ready, folder = threading.Event(), tmp_path_factory.mktemp("fuzz")
     found: list[tuple[str, dict[str, str]]] = []
     loop, stop = asyncio.new_event_loop(), asyncio.Event()

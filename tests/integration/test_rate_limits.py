@@ -17,15 +17,6 @@ from tests.servers import ValkeyServer
 
 
 @pytest.fixture
-async def own_valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    """One that may be emptied and killed."""
-    server = ValkeyServer(tmp_path / "valkey")
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
 async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
     async with Redis.from_url(valkey.url) as client:
         yield client

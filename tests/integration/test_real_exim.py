@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.integration.real_mail import Asker, asking
+from tests.integration.real_mail import Asker, anns, asking, unknown
 from tests.servers import EximServer
 
 Make = Callable[..., EximServer]
@@ -30,14 +30,6 @@ async def politely(server: EximServer, *, hung_up_on: bool = False, **options: o
     assert [offence for offence in OFFENCES if offence in log and not (hung_up_on and "DROP" in offence)] == []
     assert set(server.ends()) <= {"by QUIT"} | ({"by DROP"} if hung_up_on else set())
     assert "<=" not in log  # no message came in
-
-
-def unknown(count: int) -> list[str]:
-    return [f"nobody{number}@known.test" for number in range(count)]
-
-
-def anns(count: int) -> list[str]:
-    return [f"ann{number}@known.test" for number in range(count)]
 
 
 async def test_known_and_unroutable_addresses(exim: Make):

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from services.maillab.certificate import make_certificate
-from tests.integration.real_mail import Asker, asking, until
+from tests.integration.real_mail import Asker, anns, asking, unknown, until
 from tests.servers import PostfixServer
 
 Make = Callable[..., PostfixServer]
@@ -39,14 +39,6 @@ def refused(end: str) -> int:
     counts = dict(word.split("=") for word in end.split())
     accepted, _, every = counts.get("rcpt", "0").partition("/")
     return int(every) - int(accepted) if every else 0
-
-
-def unknown(count: int) -> list[str]:
-    return [f"nobody{number}@known.test" for number in range(count)]
-
-
-def anns(count: int) -> list[str]:
-    return [f"ann{number}@known.test" for number in range(count)]
 
 
 async def test_known_and_unknown_users(postfix: Make):

@@ -18,15 +18,6 @@ from tests.servers import ValkeyServer
 PROMPT = 5.0
 
 
-@pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    """A server that the test may kill."""
-    server = ValkeyServer(tmp_path)
-    await server.start()
-    yield server
-    await server.stop()
-
-
 async def heard_next(iteration: AsyncIterator[Heard | Gap]) -> Heard | Gap:
     return await asyncio.wait_for(anext(iteration), PROMPT)
 
@@ -38,23 +29,23 @@ async def test_more_tasks_than_connections_wait_for_their_turn(valkey: ValkeySer
     await redis.aclose()
 
 
-async def test_a_server_that_is_away_is_unavailable_within_seconds(own: ValkeyServer) -> None:
-    redis = connect(own.url)
+async def test_a_server_that_is_away_is_unavailable_within_seconds(own_valkey: ValkeyServer) -> None:
+    redis = connect(own_valkey.url)
     await check(redis)
-    await own.kill()
+    await own_valkey.kill()
     began = time.monotonic()
     with pytest.raises(RedisUnavailable, match="does not answer"):
         await check(redis)
     assert time.monotonic() - began < 4
-    await own.start()
+    await own_valkey.start()
     await check(redis)
     await redis.aclose()
 
 
-async def test_the_politeness_connection_gives_up_after_a_quarter_of_a_second(own: ValkeyServer) -> None:
-    redis = connect_politeness(own.url)
+async def test_the_politeness_connection_gives_up_after_a_quarter_of_a_second(own_valkey: ValkeyServer) -> None:
+    redis = connect_politeness(own_valkey.url)
     await redis.ping()
-    blocker = connect(own.url)
+    blocker = connect(own_valkey.url)
     await blocker.execute_command("CLIENT", "PAUSE", "1000", "ALL")
     began = time.monotonic()
     with pytest.raises(RedisTimeoutError):
@@ -64,8 +55,8 @@ async def test_the_politeness_connection_gives_up_after_a_quarter_of_a_second(ow
     await blocker.aclose()
 
 
-async def test_a_moment_in_which_we_were_busy_ourselves_is_not_an_absence_of_redis(own: ValkeyServer) -> None:
-    redis = connect_politeness(own.url)
+async def test_a_moment_in_which_we_were_busy_ourselves_is_not_an_absence_of_redis(own_valkey: ValkeyServer) -> None:
+    redis = connect_politeness(own_valkey.url)
     await redis.ping()
     asking = asyncio.create_task(redis.set("key", "value"))
     for _ in range(3):  # the command is on its way, and then nobody looks at the socket
@@ -75,9 +66,9 @@ async def test_a_moment_in_which_we_were_busy_ourselves_is_not_an_absence_of_red
     await redis.aclose()
 
 
-async def test_the_politeness_connection_fails_at_once_when_nobody_is_there(own: ValkeyServer) -> None:
-    redis = connect_politeness(own.url)
-    await own.kill()
+async def test_the_politeness_connection_fails_at_once_when_nobody_is_there(own_valkey: ValkeyServer) -> None:
+    redis = connect_politeness(own_valkey.url)
+    await own_valkey.kill()
     began = time.monotonic()
     with pytest.raises(RedisConnectionError):
         await redis.get("key")
@@ -171,21 +162,24 @@ async def test_channels_come_and_go_while_a_listener_listens(valkey: ValkeyServe
     await redis.aclose()
 
 
-async def test_a_listener_says_that_it_was_away_and_hears_again(own: ValkeyServer) -> None:
-    async with Listener(own.url, "a") as listener:
+async def test_a_listener_says_that_it_was_away_and_hears_again(own_valkey: ValkeyServer) -> None:
+    async with Listener(own_valkey.url, "a") as listener:
         iteration = aiter(listener)
-        await until_heard(own.url, "a", iteration)
-        await own.kill()
+        await until_heard(own_valkey.url, "a", iteration)
+        await own_valkey.kill()
         fetch = asyncio.ensure_future(heard_next(iteration))
         await asyncio.sleep(0)
         await listener.subscribe("meanwhile")
-        await own.start()
+        await own_valkey.start()
         found = await fetch
         while isinstance(found, Heard):  # from before the kill
             found = await heard_next(iteration)
         assert found == Gap()
-        assert await until_heard(own.url, "meanwhile", iteration) == Heard("meanwhile", b"ready?")
-        assert await until_heard(own.url, "a", iteration) in {Heard("a", b"ready?"), Heard("meanwhile", b"ready?")}
+        assert await until_heard(own_valkey.url, "meanwhile", iteration) == Heard("meanwhile", b"ready?")
+        assert await until_heard(own_valkey.url, "a", iteration) in {
+            Heard("a", b"ready?"),
+            Heard("meanwhile", b"ready?"),
+        }
         await iteration.aclose()  # type: ignore[attr-defined]
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -35,16 +35,6 @@ def settings(redis_url: str, **more: object) -> Settings:
         dns_timeout=0.2,
         **more,
     )
-
-
-@pytest.fixture
-async def own_valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    if (why := ValkeyServer.missing()) is not None:
-        pytest.skip(why)
-    server = ValkeyServer(tmp_path / "valkey")
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def nothing_to_clear() -> None:

@@ -1,11 +1,7 @@
-"""Servers, labs and systems that journeys share. Every test gets lists of its own, by a tag in their addresses.
-
-A server that cannot run here skips its tests with one line on a laptop, and fails them under CI=true.
-"""
+"""Servers, labs and systems that journeys share. Every test gets lists of its own, by a tag in their addresses."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +16,7 @@ from tests.journey.internet import Internet, Lab, people
 from tests.journey.observer import List, Observer
 from tests.journey.system import Listening
 from tests.servers import MongoServer, RabbitServer, ValkeyServer
+from tests.servers.needed import running
 
 RTT = 0.1  # seconds: a host that offers no pipelining then answers some 20 addresses a second, on two connections
 SLOW = 4  # such hosts
@@ -52,14 +49,6 @@ def disturbed_list(shares: Sequence[int] = (40,) * SLOW) -> List:
     others = people([*(f"quick{n}.example" for n in range(4)), "grey.example", "all.example"], len(slow) // 4, mark)
     emails = [email for pair in zip_longest(slow, others) for email in pair if email]
     return List([*emails, *(email.upper() for email in emails[::25])], malformed=["nonsense", "a@@b.example"])
-
-
-def _need(why: str | None) -> None:
-    if why is None:
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI must have every server: {why}")
-    pytest.skip(f"SKIPPED FOR WANT OF A SERVER: {why}")
 
 
 @pytest.fixture(scope="session")
@@ -127,21 +116,19 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 async def cluster_once(tmp_path_factory: pytest.TempPathFactory, slow_lab: Lab) -> AsyncIterator[Cluster]:
-    for kind in (RabbitServer, ValkeyServer, MongoServer):
-        _need(kind.missing())
     make = tmp_path_factory.mktemp
-    rabbit, valkey, mongo = RabbitServer(make("rabbit")), ValkeyServer(make("valkey")), MongoServer(make("mongo"))
-    for server in (rabbit, valkey, mongo):
-        await server.start()
-    cluster = Cluster(make("cluster"), slow_lab, rabbit, valkey, mongo)
-    yield cluster
-    try:
-        await cluster.down()
-    finally:
-        for listening in cluster.programs:
-            await listening.program.close()
-        for server in (mongo, valkey, rabbit):
-            await server.stop()
+    async with (
+        running(RabbitServer, make("rabbit")) as rabbit,
+        running(ValkeyServer, make("valkey")) as valkey,
+        running(MongoServer, make("mongo")) as mongo,
+    ):
+        cluster = Cluster(make("cluster"), slow_lab, rabbit, valkey, mongo)
+        yield cluster
+        try:
+            await cluster.down()
+        finally:
+            for listening in cluster.programs:
+                await listening.program.close()
 
 
 @pytest.fixture

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from pathlib import Path
 from string import Template
 
 from tests.servers.mail_packages import ROOT, environment, missing
-from tests.servers.process import Process, free_port
+from tests.servers.process import Process, Server
 
 _CONFIG = Path(__file__).parent / "exim" / "exim.conf"
 
 
-class EximServer:
+class EximServer(Server):
     """`options`, `acl` (first statements of the RCPT ACL) and `routers` (the first ones): parts of exim/exim.conf."""
 
     def __init__(self, folder: Path, *, options: str = "", acl: str = "", routers: str = "") -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._parts = {"options": options, "acl": acl, "routers": routers}
-        self._process: Process | None = None
-        self.port = free_port()
 
     @staticmethod
     def missing() -> str | None:
@@ -38,11 +35,6 @@ class EximServer:
         command = [str(ROOT / "usr/sbin/exim4"), "-C", str(config), "-bdf"]
         self._process = Process(command, self._folder, environ)
         await self._process.wait_until(lambda: "listening for SMTP" in self.log(), 10)
-
-    async def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await process.end(signal.SIGTERM)
 
     def log(self) -> str:
         path = self._folder / "mainlog"

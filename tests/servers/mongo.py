@@ -7,23 +7,20 @@ time: its URL asks for a connection pool of one. The real server needs no such t
 from __future__ import annotations
 
 import shutil
-import signal
 from pathlib import Path
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.servers.process import Process, free_port
+from tests.servers.process import Process, Server
 
 _FERRETDB = Path(__file__).parents[2] / ".tools" / "bin" / "ferretdb"
 
 
-class MongoServer:
+class MongoServer(Server):
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._mongod = shutil.which("mongod")
-        self._process: Process | None = None
-        self.port = free_port()
 
     @staticmethod
     def missing() -> str | None:
@@ -60,14 +57,3 @@ class MongoServer:
             except PyMongoError:
                 return False
         return True
-
-    async def stop(self) -> None:
-        await self._end(signal.SIGTERM)
-
-    async def kill(self) -> None:
-        await self._end(signal.SIGKILL)
-
-    async def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await process.end(number)

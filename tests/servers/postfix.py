@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 from tests.servers.mail_packages import ACCOUNT, ROOT, environment, missing
-from tests.servers.process import Process, free_port
+from tests.servers.process import Process, Server
 
 _CONFIG = Path(__file__).parent / "postfix"
 _QUEUES = ("active", "bounce", "defer", "deferred", "incoming", "maildrop", "pid", "private", "public", "hold", "flush")
 
 
-class PostfixServer:
+class PostfixServer(Server):
     """`parameters`: of main.cf, beyond and over those of postfix/main.cf. `postscreen`: in front of smtpd."""
 
     def __init__(self, folder: Path, parameters: Mapping[str, str], *, postscreen: bool = False) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._parameters = parameters
         self._listener = "postscreen" if postscreen else "smtpd"
         self._processes = "1" if postscreen else "-"
-        self._process: Process | None = None
-        self.port = free_port()
 
     @staticmethod
     def missing() -> str | None:
@@ -39,9 +36,7 @@ class PostfixServer:
 
     async def stop(self) -> None:
         """By SIGKILL: told to end, master first sleeps for a second, and there is nothing of value in the queue."""
-        process, self._process = self._process, None
-        if process is not None:
-            await process.end(signal.SIGKILL)
+        await self.kill()
 
     def log(self) -> str:
         """All it wrote so far; a session's lines may come a moment after its end."""

@@ -115,3 +115,23 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(BrokenPipeError):  # the server is gone, and its watcher
             self._orders.write(bytes([number]))
+
+
+class Server:
+    """What they have in common: a folder, a port, and at most one run at a time, which `start` puts into `_process`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: Process | None = None
+        self.port = free_port()
+
+    async def stop(self) -> None:
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        await self._end(signal.SIGKILL)
+
+    async def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            await process.end(number)

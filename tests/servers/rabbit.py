@@ -12,7 +12,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from tests.servers.process import Process, ServerDidNotStart, can_bind, exchange, free_port
+from tests.servers.process import Process, Server, ServerDidNotStart, can_bind, exchange, free_port
 
 _SCRIPTS = (
     "/usr/lib/rabbitmq/bin/rabbitmq-server",  # Debian, Fedora
@@ -23,12 +23,11 @@ _HELLO = b"AMQP\x00\x00\x09\x01"
 _STARTS = 3  # a port of the node before may stay busy for a few seconds
 
 
-class RabbitServer:
+class RabbitServer(Server):
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._process: Process | None = None
+        super().__init__(folder)
         self._epmd: Process | None = None
-        self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
+        self._dist_port, self._epmd_port = free_port(), free_port()
 
     @staticmethod
     def missing() -> str | None:
@@ -97,13 +96,10 @@ class RabbitServer:
         }
 
     async def stop(self) -> None:
-        await self._end(signal.SIGTERM)
+        await super().stop()
         epmd, self._epmd = self._epmd, None
         if epmd is not None:
             await epmd.end(signal.SIGKILL)
-
-    async def kill(self) -> None:
-        await self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
         """The node goes silent with its connections open, as behind a dead network."""
@@ -113,11 +109,6 @@ class RabbitServer:
     def thaw(self) -> None:
         assert self._process is not None
         self._process.signal(signal.SIGCONT)
-
-    async def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await process.end(number)
 
 
 def _script() -> str | None:

