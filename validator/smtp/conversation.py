@@ -262,12 +262,12 @@ class Conversation:
                 return [*again, *recipients[place:]]
             elif self._is_not_about_it(reply):
                 again.append(recipient)
-            elif self._began_well and reply.code >= 400 and _TOO_MANY.search(reply.text):
-                # No new transaction helps: it is the session that is full.
-                self.trouble = _unnamed(self._attempt(reply, about=recipient.address))
-                return [*again, *recipients[place:]]
             else:
-                self._refuse(recipient, reply)
+                attempt = self._attempt(reply, about=recipient.address)
+                if self._began_well and reply.code >= 400 and _says_too_many(attempt.text):
+                    self.trouble = _unnamed(attempt)  # no new transaction helps: it is the session that is full
+                    return [*again, *recipients[place:]]
+                self._refuse(recipient, attempt)
         if len(answers) < len(recipients):
             again += recipients[len(answers) :]
             self.trouble = self.trouble or self._failed(Phase.RCPT, None)  # saying goodbye may have found it out first
@@ -292,11 +292,11 @@ class Conversation:
         if recipient.asker.curious and (companion := recipient.asker.companion(greylisted=greylisted)) is not None:
             self.companions.append(companion)
 
-    def _refuse(self, recipient: Recipient, reply: Reply) -> None:
+    def _refuse(self, recipient: Recipient, attempt: Attempt) -> None:
         self.asked += 1
         self.refused += 1
         self.random_refused += recipient.random
-        recipient.reply = attempt = self._attempt(reply, about=recipient.address)
+        recipient.reply = attempt
         self._held.append(recipient)
         if attempt.kind is None:
             return
@@ -312,7 +312,7 @@ class Conversation:
         if reply.code == _NEEDS_TLS and not self._session.secure and "starttls" in self._session.extensions:
             self.tls_asked_for = True
             return True
-        if reply.code == 452 and self._in_transaction and _TOO_MANY.search(reply.text):
+        if reply.code == 452 and self._in_transaction and _says_too_many(reply.text):
             self._pace.limit_met(self._in_transaction)
             return True
         return False
@@ -393,6 +393,11 @@ def _attempt_of(host: str, address: str, phase: Phase, code: int, text: str) -> 
         kind=classify_cached(code, text, phase, ADDRESS).cls,
         after=retry_hint(text) if 400 <= code < 500 else None,
     )
+
+
+@lru_cache(maxsize=8_192)
+def _says_too_many(text: str) -> bool:
+    return _TOO_MANY.search(text) is not None
 
 
 def _unnamed(attempt: Attempt) -> Attempt:
