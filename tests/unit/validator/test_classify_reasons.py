@@ -94,6 +94,14 @@ def test_the_order_of_commands_loops_and_a_broken_server_are_the_servers(code, t
         "450 4.7.1 mail from your network is denied",
         "421 4.7.0 host is not on the whitelist of this domain",
         "550 RP-002 is a rate, SC-002 a block: SC-002 on the list",
+        "550 Return address does not exist",
+        "550 5.1.1 callback said: user unknown",
+        "550 the originating address is unknown",
+        "550 This account has been disabled from sending mail",
+        "554 Connection closed, the account is suspended",
+        "550 your message has moved to quarantine",
+        "550 joe is not a member of this list",
+        "550 : user unknown 554 5.0.0 service refused",
     ],
 )
 def test_what_is_about_us_is_never_read_as_a_mailbox(text):
@@ -222,3 +230,19 @@ def test_a_permanent_code_beside_words_that_ask_for_a_later_try_is_looked_at_aga
     assert cls(550, "user unknown at this moment, try again later") == "greylisted"
     assert cls(550, "cannot verify user at this time") == "greylisted"
     assert cls(550, "user unknown; check the address and try again") == "mailbox_missing"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "temporarily unable to verify the recipient",
+        "5.1.1 recipient could not be checked: database timeout",
+    ],
+)
+def test_a_look_up_that_failed_says_nothing_of_the_mailbox(text):
+    assert cls(550, text) == "server_error"
+
+
+def test_a_mailbox_that_is_away_for_a_while_is_asked_again():
+    assert cls(550, "5.2.1 mailbox temporarily not available") == "greylisted"
+    assert cls(550, "5.1.1 user unknown, connection closed") == "mailbox_missing"
