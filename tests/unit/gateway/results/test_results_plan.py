@@ -12,7 +12,7 @@ from gateway.results.verdicts import found_results
 from gateway.uploads.plan import PlannedBatch
 from shared.errors import MessageUndecodable
 from shared.messages import PutOff, ResultMessage, WorkMessage
-from shared.verdict import Finding, Reason, RiskLevel, SmtpDetails, Status, Verdict
+from shared.verdict import ADDRESS, Finding, Reason, RiskLevel, SmtpDetails, Status, Verdict
 from shared.verdicts import Verdicts
 
 DELAYS = (60.0, 300.0)
@@ -137,7 +137,7 @@ def test_what_is_said_once_is_stored_with_every_address_it_is_about() -> None:
             risk_level=RiskLevel.HIGH,
             score=0,
             better="x.example",
-            smtp=SmtpDetails(code=550, text="no such user", host="mx.x.example", attempts=1),
+            smtp=SmtpDetails(code=550, text=f"no <{ADDRESS}> here", host="mx.x.example", attempts=1),
         ),
         Finding(status=Status.INVALID, reason=Reason.INVALID_SYNTAX, risk_level=RiskLevel.HIGH, score=0, why="No @."),
     ]
@@ -156,6 +156,11 @@ def test_what_is_said_once_is_stored_with_every_address_it_is_about() -> None:
         msgspec.to_builtins(one.result()) | {"row": row} for one, row in zip(verdicts, (2, 3, 4), strict=True)
     ]
     assert stored[0]["suggestion"] == "a@x.example"
+    assert [one["details"]["smtp"]["text"] for one in stored] == [
+        "no <a@x.example> here",
+        "no <b@x.example> here",
+        None,
+    ]
 
 
 def test_event_ids_grow_with_their_entries_and_lead_back_to_them() -> None:

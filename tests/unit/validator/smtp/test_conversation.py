@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from shared.verdict import ADDRESS
 from tests.unit.validator.smtp.spoken_to import connected
 from validator.evidence import Attempt, Outcome, Phase
 from validator.smtp.classify import ReplyClass
@@ -292,6 +293,48 @@ async def test_refusals_of_us_in_a_row_stop_the_host_and_an_acceptance_forgives(
     assert talk.wary
     await asked(talk, peer, recipients(asker, "e@x.test", "f@x.test"), blocked, blocked)
     assert talk.refusal.kind is ReplyClass.SENDER_BLOCKED
+    talk.session.close()
+
+
+async def test_what_is_said_of_each_by_name_is_one_answer():
+    talk, peer = await opened("PIPELINING")
+    asker = Asker(traced=True)
+    said = [f"550 5.1.1 <{name}@x.test>: no such user" for name in "ab"]
+    await asked(talk, peer, recipients(asker, "a@x.test", "b@x.test"), "250 ok", *said)
+    await left(talk, peer, "221 bye")
+    talk.release()
+    one, two = asker.answers.values()
+    assert one is two
+    assert one.text == f"5.1.1 <{ADDRESS}>: no such user"
+    assert one.kind is ReplyClass.MAILBOX_MISSING
+    lines = [line for trace in asker.traces.values() for line in trace if line["phase"] == Phase.RCPT]
+    assert [line["reply"] for line in lines] == said
+
+
+@pytest.mark.parametrize(
+    ("replies", "why"),
+    [
+        (["250 ok", "421 4.7.0 <a@x.test>: too much"], "trouble"),
+        (["250 ok", "550 5.7.1 <a@x.test>: your client host is blocked"] + 2 * ["550 5.7.1 Blocked"], None),
+        (["250 ok"] + 2 * ["550 5.7.1 Blocked"] + ["550 5.7.1 <c@x.test>: your client host is blocked"], "refusal"),
+        (["250 ok", "250 a", "250 b", "452 4.5.3 <c@x.test>: too many recipients of this connection"], None),
+    ],
+)
+async def test_nobody_is_told_whom_else_the_host_was_asked_about(replies, why):
+    talk, peer = await opened("PIPELINING")
+    asker = Asker()
+    asking = asyncio.create_task(talk.ask(recipients(asker, *(f"{name}@x.test" for name in "abc")), last=False))
+    while not peer.written:
+        await asyncio.sleep(0)
+    for reply in replies:
+        peer.say(reply)
+    if len(replies) < 4:
+        peer.hang_up()
+    await asking
+    for_all = [attempt for attempt in (talk.trouble, talk.refusal) if attempt is not None]
+    assert not any(ADDRESS in attempt.text or "@x.test" in attempt.text for attempt in for_all)
+    if why is not None:
+        assert "(an address)" in getattr(talk, why).text
     talk.session.close()
 
 

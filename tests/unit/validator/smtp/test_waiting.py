@@ -101,6 +101,22 @@ def test_nobody_is_asked_about_whose_asker_is_closed():
     assert len(waiting) == 0
 
 
+def test_nobody_is_made_a_recipient_before_the_turn_comes():
+    made: list[int] = []
+
+    def recipient(place: int) -> Recipient:
+        made.append(place)
+        return people("a", place + 1)[place]
+
+    waiting = Waiting()
+    waiting.join(Crowd(ANYBODY, 10_000, recipient), "file")  # type: ignore[arg-type]
+    assert len(waiting) == 10_000
+    flight(waiting)
+    assert len(made) == FLIGHT
+    assert len(waiting.clear()) == 10_000 - FLIGHT
+    assert sorted(made) == list(range(10_000))
+
+
 Step = st.tuples(st.sampled_from(["join", "first", "suspect", "take", "drop"]), st.integers(0, 30), st.integers(0, 3))
 
 
