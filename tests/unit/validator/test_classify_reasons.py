@@ -97,6 +97,7 @@ def test_the_order_of_commands_loops_and_a_broken_server_are_the_servers(code, t
         "550 Return address does not exist",
         "550 5.1.1 callback said: user unknown",
         "550 the originating address is unknown",
+        "451 From: domain has to exist, domain not found",
         "550 This account has been disabled from sending mail",
         "554 Connection closed, the account is suspended",
         "550 your message has moved to quarantine",
@@ -237,6 +238,8 @@ def test_a_permanent_code_beside_words_that_ask_for_a_later_try_is_looked_at_aga
     [
         "temporarily unable to verify the recipient",
         "5.1.1 recipient could not be checked: database timeout",
+        "error writing the mail of joe",
+        "/home/joe/.forward: can't create that file: permission denied",
     ],
 )
 def test_a_look_up_that_failed_says_nothing_of_the_mailbox(text):
