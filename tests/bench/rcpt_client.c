@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 enum { INPUT = 65536, EVENTS = 256, LONGEST = 512 };
-enum { FIRST_FLIGHT = 9, WORTHWHILE = 5, CAUTION = 3 }; /* what they mean: validator/smtp/pace.py */
+enum { FIRST_FLIGHT = 9, WORTHWHILE = 4, GRAIN = 64, MOST_SLACK = 64 }; /* what they mean: validator/smtp/pace.py */
+static const double ODDS = 7e-4;
 enum phase { BANNER, HELLO, ASKING, LEAVING };
 struct host { struct in_addr place; long next, end, asked, refused; };
 struct connection {
@@ -59,6 +60,21 @@ static void dial(struct connection *one) {
 
 static int least(int one, int other) { return one < other ? one : other; }
 
+/* The most recipients of which hardly more than `slack` are refused, each with a chance of `risk` in GRAIN. */
+static int safe_flight(int slack, int risk) {
+    static int known[MOST_SLACK + 1][GRAIN + 1];
+    int *size = &known[slack][risk];
+    double chance = (double)risk / GRAIN;
+    if (*size) return *size;
+    for (*size = slack; *size < told.flight; ++*size) {
+        double within = 0, ways = 1;
+        for (int k = 0; k <= slack; ways = ways * (*size + 1 - k) / (k + 1), k++)
+            within += ways * pow(chance, k) * pow(1 - chance, *size + 1 - k);
+        if (1 - within > ODDS) break;
+    }
+    return *size;
+}
+
 /* Recipients of the next flight; none: the session should end. */
 static int size_of_flight(const struct connection *one) {
     const struct host *host = one->host;
@@ -66,10 +82,9 @@ static int size_of_flight(const struct connection *one) {
     if (!told.refusals) return least(told.flight, room);
     if (slack <= 1) return 0;
     if (!one->asked) return least(least(FIRST_FLIGHT, told.flight), room);
-    double root = (sqrt(CAUTION * CAUTION + 4 * slack) - CAUTION) / 2;
-    double bearable = root * root / ((host->refused + 1.0) / (host->asked + 3.0));
-    if (bearable < least(WORTHWHILE, room)) return 0;
-    return bearable < told.flight ? least(bearable, room) : least(told.flight, room);
+    int risk = least(GRAIN, (int)ceil((host->refused + 1.0) / (host->asked + 3.0) * GRAIN));
+    int bearable = safe_flight(least(slack, MOST_SLACK), risk);
+    return bearable < least(WORTHWHILE, room) ? 0 : least(least(told.flight, bearable), room);
 }
 
 /* The next flight of this session, or its end; both when the end can be foreseen. */
