@@ -289,7 +289,7 @@ class Group:
 
     @property
     def curious(self) -> bool:
-        return self._at.wants_random()
+        return self._domain is not None and self._domain.wants_random()
 
     def companion(self, *, greylisted: bool) -> Recipient | None:
         domain = self._at

@@ -133,7 +133,7 @@ class Conversation:
         replies = await (self._fly(lines, quit_too=last) if self.pipelining else self._step(lines))
         for line, reply in zip(prelude, replies, strict=False):
             self._note(Phase.MAIL, line, reply)
-        if any(recipient.asker.traced for recipient in recipients):
+        if any(asker.traced for asker in {recipient.asker for recipient in recipients}):
             self._heard_at.update({recipient.address: time.time() for recipient in recipients})
         if len(replies) > len(lines):
             await self._farewell(replies.pop())
@@ -244,6 +244,7 @@ class Conversation:
         """The busiest loop there is: an acceptance takes a microsecond."""
         again: list[Recipient] = []
         known, held = self._attempts, self._held
+        curious = any(asker.curious for asker in {recipient.asker for recipient in recipients})
         for place, (recipient, reply) in enumerate(zip(recipients, answers, strict=False)):
             if "@" in reply.text and self._names_another(recipient, recipients, reply):
                 self._session.desync = True
@@ -252,7 +253,9 @@ class Conversation:
             if reply.code in ACCEPTED:
                 recipient.reply = known.get(reply) or self._attempt(reply, about=recipient.address)
                 held.append(recipient)
-                self._accepted(recipient)
+                self._accepted()
+                if curious:
+                    self._add_companion(recipient)
             elif reply.code in _CLOSING:
                 self.trouble = _unnamed(self._attempt(reply, about=recipient.address))
                 return [*again, *recipients[place:]]
@@ -281,12 +284,11 @@ class Conversation:
         named = {found.casefold() for found in _NAMED.findall(reply.text)} - {recipient.address.casefold()}
         return bool(named) and any(other.address.casefold() in named for other in recipients)
 
-    def _accepted(self, recipient: Recipient) -> None:
+    def _accepted(self) -> None:
         self.asked += 1
         if self._in_transaction is not None:
             self._in_transaction += 1
         self._run = _NO_RUN
-        self._add_companion(recipient)
 
     def _add_companion(self, recipient: Recipient, *, greylisted: bool = False) -> None:
         if recipient.asker.curious and (companion := recipient.asker.companion(greylisted=greylisted)) is not None:

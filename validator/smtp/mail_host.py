@@ -278,7 +278,7 @@ class MailHost:
 
     def _is_last(self, talk: Conversation) -> bool:
         """Whether QUIT may ride in this flight: nothing can follow it in this session."""
-        if any(recipient.asker.curious for recipient in talk.flight):
+        if any(asker.curious for asker in {recipient.asker for recipient in talk.flight}):
             return False
         if self._closing or talk.asked + len(talk.flight) >= self._pace.session:
             return True
