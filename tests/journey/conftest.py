@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -91,14 +92,12 @@ class Cluster:
 
     async def up(self) -> None:
         """Start what is not running."""
-        for listening in self.programs:
-            if not listening.program.running:
-                await listening.start()
+        await asyncio.gather(*(listening.start() for listening in self.programs if not listening.program.running))
 
     async def down(self) -> None:
-        for listening in self.programs:
-            if listening.program.running:
-                assert await listening.terminate() == 0, f"{listening.program.name} did not stop cleanly"
+        still = [listening for listening in self.programs if listening.program.running]
+        ends = await asyncio.gather(*(listening.terminate() for listening in still))
+        assert {listening.program.name: end for listening, end in zip(still, ends, strict=True) if end != 0} == {}
 
     async def forget(self) -> None:
         """All that Redis knows is gone."""

@@ -10,9 +10,12 @@ from tests.journey.internet import Lab, people
 from tests.journey.observer import List, Observer, billable
 from tests.journey.system import Listening, until
 
+MANY = 2_000  # addresses: far more than may be under way of one list at a time
 
-async def settled(observer: Observer, file_id: str) -> int:
-    """How many results there are once nothing is under way any more."""
+
+async def at_rest(observer: Observer, lab: Lab, file_id: str, since: float) -> int:
+    """How many results there are once every conversation is over and what it brought is recorded."""
+    await lab.quiet(since)
     seen = -1
 
     async def same() -> bool:
@@ -20,18 +23,19 @@ async def settled(observer: Observer, file_id: str) -> int:
         before, seen = seen, (await observer.file(file_id))["processed"]
         return before == seen
 
-    await until(same, 20, "a paused list comes to rest", every=2.0)
+    await until(same, 20, "a paused list comes to rest", every=1.0)
     return seen
 
 
 async def test_a_paused_list_rests_until_it_is_resumed(served: Listening, slow_lab: Lab, began: float):
-    given = disturbed_list()
+    quick = [domain for domain in slow_lab.internet.characters if domain.startswith("quick")]
+    given = List(people(quick, MANY, tag()))
     async with Observer(served.url) as observer:
         file_id = (await observer.upload(given))["fileId"]
-        await observer.processed(file_id, 20)
+        await observer.processed(file_id, 1)
         paused = await observer.ask("POST", f"/api/v1/files/{file_id}/pause")
         assert (paused.status_code, paused.json()["status"]) == (202, "paused")
-        rest = await settled(observer, file_id)
+        rest = await at_rest(observer, slow_lab, file_id, began)
         assert rest < len(given.unique)
         quiet_since = time.time()
         again = await observer.ask("POST", f"/api/v1/files/{file_id}/pause")
