@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .venv/.stamps
+# The tests start some hundred Pythons: without compiled files each of them compiles the whole product first.
+unexport PYTHONDONTWRITEBYTECODE
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate -q
 
 .PHONY: help setup setup-test servers demo test unit integration journey bench check format lock clean
