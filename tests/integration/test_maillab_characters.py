@@ -401,16 +401,16 @@ async def test_the_round_trip_time_is_paid_once_a_flight_and_twice_at_connect():
     world.host("mx.x.test")
     world.domain("x.test", mx=[(10, "mx.x.test")])
     loop = asyncio.get_running_loop()
-    async with Lab(world, rtt=0.04) as lab:
+    async with Lab(world, rtt=0.1) as lab:
         start = loop.time()
         async with client_of(lab) as client:
             await client.reply()
-            assert loop.time() - start >= 0.08
+            assert loop.time() - start >= 0.2
             await client.ask("EHLO c.test")
             start = loop.time()
             client.send("MAIL FROM:<>", *(f"RCPT TO:<user{n}@x.test>" for n in range(5)), "QUIT")
             assert codes([await client.reply() for _ in range(7)]) == ["250"] * 6 + ["221"]
-            assert 0.04 <= loop.time() - start < 0.3
+            assert 0.1 <= loop.time() - start < 0.7  # which is what one after the other takes at the least
         assert lab.complaints() == []
 
 
