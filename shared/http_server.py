@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -21,14 +22,22 @@ _BACKLOG = 2048
 
 
 def bind(host: str, port: int, setting: str) -> socket.socket:
-    """A listening TCP socket. Raises SettingsError naming `setting` where that is not possible."""
+    """A listening TCP socket. `setting`: the port's, `..._PORT`. Raises SettingsError naming it, or its `..._HOST`."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except UnicodeError as error:  # a name that cannot be one
+        raise SettingsError(_host_beside(setting), f"cannot listen on {host!r}: no host's name") from error
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:  # the host is none of ours
+            setting = _host_beside(setting)
         raise SettingsError(setting, f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     bound.setblocking(False)
     return bound
+
+
+def _host_beside(setting: str) -> str:
+    return setting.removesuffix("PORT") + "HOST"
 
 
 def port_of(bound: socket.socket) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,6 +20,8 @@ _SCHEMES = {
     "redis_url": ("redis://", "rediss://", "unix://"),
     "mongo_url": ("mongodb://", "mongodb+srv://"),
 }
+_ONE_WORD = re.compile(r"[!-~]*")  # printable ASCII without a space: what may stand in a command line of SMTP
+_SENDER = re.compile(r"(<[!-;=?-~]+@[!-;=?-~]+>|[!-;=?-~]+@[!-;=?-~]+|<>|)")
 CommaList = Annotated[tuple[str, ...], NoDecode]  # "a, b" -> ("a", "b")
 
 
@@ -142,6 +145,20 @@ class Settings(BaseSettings):
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for address in value:
             ipaddress.ip_address(address)
+        return value
+
+    @field_validator("probe_helo")
+    @classmethod
+    def _helo(cls, value: str) -> str:
+        if not _ONE_WORD.fullmatch(value):
+            raise ValueError("must be a host name, a name outside ASCII in its xn-- form")
+        return value
+
+    @field_validator("probe_mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        if not _SENDER.fullmatch(value.strip()):
+            raise ValueError("must be <> or an address, a domain outside ASCII in its xn-- form")
         return value
 
     @classmethod

@@ -23,7 +23,7 @@ from shared.settings import Settings
 from validator.dns.resolver import Resolver
 from validator.egress.breaker import Breakers
 from validator.egress.catch_all import CatchAllMemory
-from validator.egress.identity import Identity
+from validator.egress.identity import Identity, check_sources
 from validator.egress.limits import Limits
 from validator.internal_api import InternalParts, create_internal_api
 from validator.preflight import Preflight
@@ -58,6 +58,7 @@ async def running_validator(
 ) -> AsyncIterator[RunningValidator]:
     """`settings` must have `redis_url` and `internal_token`; `bound` is the internal API's listening socket."""
     settings.need("redis_url", "internal_token")
+    check_sources(settings.probe_source_addresses)
     redis_url, token = str(settings.redis_url), str(settings.internal_token)
     async with contextlib.AsyncExitStack() as opened:
         redis = connect(redis_url)

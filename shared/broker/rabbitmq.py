@@ -133,7 +133,7 @@ async def _declare(connection: AbstractConnection, queues: Iterable[Queue], sett
             await declared.bind(exchange, routing_key=queue.name)
     await channel.close()
     if fresh:
-        _log.info("broker_queues_declared", queues=[queue.name for queue in fresh])
+        _log.debug("broker_queues_declared", queues=[queue.name for queue in fresh])
         await asyncio.sleep(settle)
 
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import ClassVar, TypeVar
@@ -72,6 +73,19 @@ _BY_ERRNO: dict[int, type[ConnectError]] = {
 
 # The reply codes of RFC 1928 section 6 that speak about the host; the others speak about the proxy and us.
 _BY_SOCKS_REPLY: dict[int, type[ConnectError]] = {4: Unreachable, 5: ConnectRefused, 6: ConnectTimeout}
+
+
+def check_sources(sources: Sequence[str]) -> None:
+    """Raises SettingsError for an address that this machine does not have: every connection from it would fail."""
+    for source in sources:
+        family = socket.AF_INET if ip_address(source).version == 4 else socket.AF_INET6
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as tried:
+                tried.bind((source, 0))
+        except OSError as error:
+            raise SettingsError(
+                f"{PREFIX}PROBE_SOURCE_ADDRESSES", f"cannot connect from {source}: {error.strerror}"
+            ) from error
 
 
 class Identity:

@@ -29,6 +29,12 @@ def test_lists_are_separated_by_commas(monkeypatch):
         ("MAILVET_RETRY_DELAYS", "60,soon"),
         ("MAILVET_RETRY_DELAYS", "-1"),
         ("MAILVET_PROBE_SOURCE_ADDRESSES", "localhost"),
+        ("MAILVET_PROBE_HELO", "our host.example"),
+        ("MAILVET_PROBE_HELO", "a.example\r\nRSET"),
+        ("MAILVET_PROBE_MAIL_FROM", "postmaster"),
+        ("MAILVET_PROBE_MAIL_FROM", "<a@b.example"),
+        ("MAILVET_PROBE_MAIL_FROM", "a@b.example\r\nRSET"),
+        ("MAILVET_PROBE_MAIL_FROM", "Ann <a@b.example>"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(monkeypatch, name, value):

@@ -4,7 +4,7 @@ import pytest
 
 from shared.errors import SettingsError
 from shared.settings import Settings
-from validator.egress.identity import ForbiddenAddress, Identity
+from validator.egress.identity import ForbiddenAddress, Identity, check_sources
 
 SOURCES = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1")
 
@@ -54,3 +54,9 @@ async def test_nothing_is_sent_to_a_forbidden_address(address):
         await identity().connect(address, 25, 1, lambda: None)
     assert not refused.value.theirs
     assert not refused.value.temporary
+
+
+def test_a_source_address_of_another_machine_is_refused_by_name():
+    check_sources(["127.0.0.1"])
+    with pytest.raises(SettingsError, match=r"MAILVET_PROBE_SOURCE_ADDRESSES: .*192\.0\.2\.1"):
+        check_sources(["127.0.0.1", "192.0.2.1"])
