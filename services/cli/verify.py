@@ -42,7 +42,9 @@ class Request:
 
 
 async def verify(settings: Settings, request: Request, stop: asyncio.Event) -> int:
-    """Returns the exit code (services.cli.main)."""
+    """Returns the exit code (services.cli.main). Raises SettingsError for an --out of no known ending."""
+    if request.out is not None and request.out.suffix.lower() not in FORMATS:
+        raise SettingsError("--out", f"ends in none of {', '.join(FORMATS)}")
     console = Console(stderr=request.as_json)
     return await until_stopped(_verify(settings, request, console), stop, console)
 
@@ -58,7 +60,7 @@ async def until_stopped(work: Coroutine[Any, Any, int], stop: asyncio.Event, con
             return EXIT_UNFINISHED
         return await working
     except Refused as error:
-        console.print(f"mailvet: {error}", markup=False)
+        Console(stderr=True, soft_wrap=True).print(f"mailvet: {error}", markup=False, highlight=False)
         return EXIT_REFUSED
     except httpx.TransportError as error:
         raise SettingsError("--url", f"the gateway does not answer ({type(error).__name__})") from error
