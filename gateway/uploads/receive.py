@@ -127,6 +127,14 @@ def _boundary(request: Request) -> bytes:
             "Send the list as multipart/form-data, in the part `file`.",
             field="content-type",
         )
+    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise Problem(
+            415,
+            "unsupported_media_type",
+            f"A body packed with {coding[:20]!r} is not taken.",
+            headers={"Accept-Encoding": "identity"},  # RFC 9110 section 15.5.16
+            field="content-encoding",
+        )
     boundary = options.get(b"boundary", b"")
     if not 0 < len(boundary) <= 200:
         raise _bad("bad_multipart", "The Content-Type has no usable boundary.", "content-type")

@@ -53,7 +53,7 @@ def recognise(path: Path, filename: str) -> Kind:
         head = stream.read(LOOK_AT)
     if not head.removeprefix(_BOMS[0]).strip():
         if size <= LOOK_AT:
-            raise Refusal(422, "empty_file", "The file is empty.")
+            raise Refusal(422, "empty_file", "The file is empty.", field="file")
         return Kind.TEXT
     suffix = Path(filename).suffix.lower()
     if head.startswith(_OLE):

@@ -96,7 +96,7 @@ def describe_table(
     with open_text(path, encoding) as stream:
         start, body = _first_records(Records(stream, delimiter, skip_space=skip_space), preamble)
     if not body:
-        raise Refusal(422, "empty_file", "There is nothing in the file.")
+        raise Refusal(422, "empty_file", "There is nothing in the file.", field="file")
     header = _has_header(body, wanted)
     names = _column_names(body[0] if header else [], max(map(len, body)))
     data = body[1:] if header else body
@@ -222,7 +222,11 @@ def _find_column(data: list[list[str]], names: list[str], wanted: Wanted, *, hea
         likely = [0]
     if not likely:
         raise Refusal(
-            422, "no_email_column", "No column holds e-mail addresses; say which with `column`.", columns=names
+            422,
+            "no_email_column",
+            "No column holds e-mail addresses; say which with `column`.",
+            columns=names,
+            field="column",
         )
     if len(likely) > 1:
         both = [names[n] for n in likely]

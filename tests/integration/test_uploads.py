@@ -127,10 +127,10 @@ def zipped(**entries: bytes) -> bytes:
 
 OLE = bytes.fromhex("d0cf11e0a1b11ae1") + b"\0" * 504
 REFUSED: dict[str, tuple[str, bytes, int, str, set[str]]] = {
-    "empty": ("a.csv", b"", 422, "empty_file", set()),
-    "blank lines only": ("a.csv", b"\n\r\n  \n", 422, "empty_file", set()),
+    "empty": ("a.csv", b"", 422, "empty_file", {"field"}),
+    "blank lines only": ("a.csv", b"\n\r\n  \n", 422, "empty_file", {"field"}),
     "header only": ("a.csv", b"email,name\n", 422, "no_rows", {"line"}),
-    "no e-mail column": ("a.csv", b"name,city\nAnn,Bern\nBob,Rome\n", 422, "no_email_column", set()),
+    "no e-mail column": ("a.csv", b"name,city\nAnn,Bern\nBob,Rome\n", 422, "no_email_column", {"columns", "field"}),
     "two candidates": ("a.csv", b"email,email2\na@x.de,b@x.de\nc@x.de,d@x.de\n", 422, "ambiguous_column", {"columns"}),
     "gzip called csv": ("a.csv", b"\x1f\x8b\x08\0\0\0\0\0\0\3", 415, "unsupported_type", {"field"}),
     "program called csv": ("a.csv", b"MZ" + bytes(range(256)) * 8, 415, "unsupported_type", {"field"}),

@@ -54,3 +54,16 @@ def test_file_names_are_made_fit_to_be_shown() -> None:
     assert clean_filename("a\r\nX: y\u202e.csv") == "aX: y.csv"
     assert clean_filename(" / ") == "upload"
     assert len(clean_filename("x" * 300 + ".csv")) == 255
+
+
+async def test_a_packed_body_is_refused_by_what_it_is_packed_with(tmp_path: Path) -> None:
+    headers = [*SCOPE["headers"], (b"content-encoding", b"gzip")]
+
+    async def next_message() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"\x1f\x8b", "more_body": False}
+
+    with pytest.raises(Problem) as refused:
+        await receive_upload(Request({**SCOPE, "headers": headers}, next_message), tmp_path / "a", 1_000_000)
+    assert (refused.value.status, refused.value.extra["field"]) == (415, "content-encoding")
+    assert refused.value.headers["Accept-Encoding"] == "identity"
+    assert not (tmp_path / "a").exists()
