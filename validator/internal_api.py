@@ -25,6 +25,7 @@ from validator.verdict_cache import VerdictCache
 from validator.worker import BatchProber
 
 SINGLE_ORG = "single"  # single verdicts share nothing with the cache of any organisation unless one is named
+RETRY_AFTER = "5"  # seconds, for whoever asks too early
 
 
 class ValidateRequest(BaseModel):
@@ -121,7 +122,7 @@ def create_internal_api(parts: InternalParts) -> FastAPI:
                 checks[name] = "unreachable"
         ready = all(state == "ok" for state in checks.values())
         body = {"status": "ready" if ready else "unready", "checks": checks, "preflight": parts.preflight.describe()}
-        return JSONResponse(body, 200 if ready else 503)
+        return JSONResponse(body) if ready else JSONResponse(body, 503, {"Retry-After": RETRY_AFTER})
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.parts import Parts, PartsDep
+from gateway.problem import RETRY_AFTER_UNREACHABLE
 from shared.errors import ServerUnreachable, ValidatorUnavailable
 from shared.redis_client import check as check_redis
 
@@ -48,7 +49,9 @@ async def readyz(parts: PartsDep) -> JSONResponse:
     else:
         status = "ready" if all(state == "ok" for state in states) else "degraded"
     body: dict[str, Any] = {"status": status, "checks": found, "preflight": preflight}
-    return JSONResponse(body, 503 if status == "unready" else 200)
+    if status == "unready":
+        return JSONResponse(body, 503, {"Retry-After": str(RETRY_AFTER_UNREACHABLE)})
+    return JSONResponse(body)
 
 
 async def _state(check: Callable[[], Awaitable[None]]) -> str:

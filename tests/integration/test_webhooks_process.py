@@ -91,3 +91,4 @@ async def test_without_its_documents_it_lives_and_is_not_ready() -> None:
         assert (await client.get("/healthz")).status_code == 200
         ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()["checks"]) == (503, {"documents": "unreachable"})
+    assert int(ready.headers["retry-after"]) > 0

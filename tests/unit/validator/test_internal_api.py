@@ -157,4 +157,5 @@ def test_health_and_metrics_need_no_token():
 def test_a_server_that_does_not_answer_makes_it_unready_and_is_named():
     told = with_api(lambda client: client.get("/readyz"), unreachable=("redis",))
     assert told.status_code == 503
+    assert int(told.headers["retry-after"]) > 0
     assert told.json()["checks"] == {"broker": "ok", "redis": "unreachable"}

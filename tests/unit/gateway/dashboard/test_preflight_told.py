@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from gateway.health import routes
 from gateway.parts import Parts
-from shared.errors import RedisUnavailable
+from shared.errors import BrokerUnavailable, RedisUnavailable
 
 
 def finding(state: str) -> dict:
@@ -52,6 +52,10 @@ class Validators(httpx.AsyncBaseTransport):
 
 async def fine() -> None:
     pass
+
+
+async def away() -> None:
+    raise BrokerUnavailable("away")
 
 
 class NoRedis:
@@ -98,3 +102,19 @@ async def test_a_validator_that_checked_says_more_than_one_that_did_not(readines
 @pytest.mark.parametrize("host", ["away", "proxy", "older", "odd"])
 async def test_an_answer_that_is_none_is_no_finding(readiness, host):
     assert (await readiness(host))["preflight"] is None
+
+
+async def test_without_a_server_that_is_needed_it_says_when_to_ask_again():
+    parts = SimpleNamespace(
+        settings=SimpleNamespace(validator_urls=()),
+        documents=SimpleNamespace(check=fine),
+        broker=SimpleNamespace(check=away),
+        redis=NoRedis(),
+    )
+    app = FastAPI()
+    app.state.parts = cast("Parts", parts)
+    app.include_router(routes.router)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as gateway:
+        told = await gateway.get("/readyz")
+    assert (told.status_code, told.json()["status"], told.json()["checks"]["broker"]) == (503, "unready", "unreachable")
+    assert int(told.headers["retry-after"]) > 0
