@@ -17,7 +17,7 @@ from fastapi import Query
 from gateway.problem import Problem
 from shared.documents import Collection, Document, Documents, Where
 
-Limit = Annotated[int, Query(ge=1, le=500, description="Items on a page.")]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Items on a page.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="The `nextCursor` of the page before.")]
 DEFAULT_LIMIT = 50
 _LARGEST = 2**53  # no store has trouble with numbers below

@@ -208,7 +208,7 @@ async def test_results_are_paged_filtered_and_searched(gateway: BatchGateway) ->
     [
         ("", {"cursor": "nonsense"}, 400),
         ("", {"limit": 0}, 422),
-        ("", {"limit": 501}, 422),
+        ("", {"limit": 1_001}, 422),
         ("/{id}/emails", {"cursor": "WyJhIiwiYiJd"}, 400),
         ("/{id}/emails", {"cursor": "Wy0xLCJhIl0"}, 400),
         ("/{id}/emails", {"status": "good"}, 422),
