@@ -31,7 +31,8 @@ def create_health(documents: Documents) -> FastAPI:
             async with asyncio.timeout(CHECK_SECONDS):
                 await documents.check()
         except (DocumentsUnavailable, TimeoutError):
-            return JSONResponse({"status": "unready", "checks": {"documents": "unreachable"}}, 503, {"Retry-After": "5"})
+            body = {"status": "unready", "checks": {"documents": "unreachable"}}
+            return JSONResponse(body, 503, {"Retry-After": "5"})
         return JSONResponse({"status": "ready", "checks": {"documents": "ok"}})
 
     @app.head("/metrics")
