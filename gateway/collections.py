@@ -32,12 +32,24 @@ FILES = Collection(
 
 # One per batch, work and results in one document, so that recording a result is one atomic write.
 # {_id: batchId, batchId, fileId, orgId, no, status: pending|dispatched|done|cancelled, attempt, look, lookAttempt,
-#  dueAt, leaseUntil, dispatchedAt, confirmedAt, lost (attempts that vanished in this look),
+#  waits (turns that were no look at some), dueAt, leaseUntil, dispatchedAt, confirmedAt,
+#  lost (attempts that vanished in this look), domain (of all its addresses; empty: they have several),
 #  recordedAt (0: no results yet), emails: [addresses still to be verified], rows: [their upload rows], processedEmails,
 #  results: [Result + {"row": n}], summary: {valid, invalid, risky, unknown, billable, reasons: {}, domains: []}}
 BATCHES = Collection(
     "EmailResults",
-    indexed=("fileId", "orgId", "no", "status", "dueAt", "leaseUntil", "recordedAt", "processedEmails", "summary"),
+    indexed=(
+        "fileId",
+        "orgId",
+        "no",
+        "status",
+        "domain",
+        "dueAt",
+        "leaseUntil",
+        "recordedAt",
+        "processedEmails",
+        "summary",
+    ),
     indexes=(
         ("fileId", "no"),
         ("fileId", "status", "dueAt"),

@@ -44,16 +44,20 @@ class WorkMessage(_Message, kw_only=True):
     attempt: int
     emails: list[str]  # addresses as they were given, trimmed
     look: int = 0  # how many times these addresses have been put off before
-    last_look: bool = False  # True: an address put off now gets its final verdict (unknown/put_off)
+    last_look: bool = False  # True: an address put off now gets its final verdict (unknown/put_off), unless unasked
     trace: bool = False
 
 
 class PutOff(msgspec.Struct, kw_only=True, rename="camel"):
-    """An address that must be looked at again later. `after`: seconds the server itself asked for, where it did."""
+    """An address that must be looked at again later. `after`: seconds the server itself asked for, where it did.
+
+    `unasked`: its turn at the mail host did not come in time, so this was no look at it.
+    """
 
     index: int  # position in WorkMessage.emails
     reason: Reason
     after: float | None = None
+    unasked: bool = False
 
 
 class ResultMessage(_Message, kw_only=True):

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     batch_size: int = Field(default=500, ge=1, le=5_000)
     batch_lease: float = Field(default=900, gt=0)  # a batch not reported after this long is sent again
     batches_in_flight_per_file: int = Field(default=64, ge=1)
+    batches_in_flight_per_domain: int = Field(default=6, ge=1)  # of those that hold nothing else
     batches_in_flight: int = Field(default=256, ge=1)
     retry_delays: Annotated[tuple[float, ...], NoDecode] = (60, 300, 900)
 
@@ -61,7 +62,7 @@ class Settings(BaseSettings):
     validator_urls: CommaList = ("http://127.0.0.1:8081",)  # where the gateway reaches the validators' internal API
     validator_host: str = "127.0.0.1"
     validator_port: int = Field(default=8081, ge=0, le=65535)
-    validator_prefetch: int = Field(default=64, ge=1)
+    validator_prefetch: int = Field(default=96, ge=1)  # more than one file may have in flight
     batch_deadline: float = Field(default=300, gt=0)  # addresses of a batch unanswered by then are put off
     dns_nameservers: CommaList = ()  # host[:port]; empty: the system's
     dns_timeout: float = Field(default=5, gt=0)

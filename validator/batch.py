@@ -71,7 +71,9 @@ class Batch:
         if found is None:
             found = self._judged[case] = self._judge(*case)
         if isinstance(found, Later):
-            self.put_off.append(PutOff(index=recipient.index, reason=found.reason, after=found.after))
+            self.put_off.append(
+                PutOff(index=recipient.index, reason=found.reason, after=found.after, unasked=found.unasked)
+            )
         else:
             self.verdicts.put(recipient.index, found, recipient.address, self._now(), recipient.trace)
         self._count_down(recipient.index)

@@ -54,7 +54,8 @@ class Outcome(StrEnum):
     CIRCUIT_OPEN = "circuit_open"  # the breaker of this host is open: nobody was asked
     LIMITED = "limited"  # no slot of our own limits came free in time: nobody was asked
     FAULT = "fault"  # of ours, twice, in a session with this address: nothing is known
-    OUT_OF_TIME = "out_of_time"  # the batch ended before this address had its turn or its answer
+    OUT_OF_TIME = "out_of_time"  # the batch ended before this address had its answer
+    NO_TURN = "no_turn"  # the same, and the host was busy with others, or our limits let us not get to it
 
 
 class CatchAll(StrEnum):
@@ -101,11 +102,14 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     catch_all: CatchAll = CatchAll.NOT_ASKED
     random_after: float | None = None  # seconds the host asked to wait before the random address is tried again
     look: int = 0  # how many times this address has been put off before
-    last_look: bool = False  # True: the judge must give a Finding, never Later
+    last_look: bool = False  # True: Later only for an address that had no turn
 
 
 class Later(msgspec.Struct, frozen=True):
-    """The judge's other answer: nothing definite yet, look again. `after`: seconds the mail host asked for."""
+    """The judge's other answer: nothing definite yet, look again. `after`: seconds the mail host asked for. `unasked`:
+    this was no look, the address had no turn.
+    """
 
     reason: Reason
     after: float | None = None
+    unasked: bool = False

@@ -83,6 +83,8 @@ _VALID = {unproven: _Opinion(Status.VALID, Reason.ACCEPTED, unproven=unproven) f
 
 def judge(evidence: Evidence) -> Finding | Later:
     """What is to be said of the address, or Later where more can be learnt and this is not the last look."""
+    if evidence.attempts and evidence.attempts[-1].outcome is Outcome.NO_TURN:
+        return Later(Reason.PUT_OFF, unasked=True)  # even at the last look: it was none
     opinion = _opinion(evidence)
     waits = opinion.patience is None or evidence.look < opinion.patience
     if waits and not evidence.last_look:

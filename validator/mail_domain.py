@@ -247,6 +247,7 @@ class Group:
         self._route: Route | None = None
         self._hosts: tuple[Host, ...] = ()
         self._find_host: Callable[[Host], MailHost]
+        self._before: dict[Host, tuple[int, int]] = {}  # how far each host had come when we first turned to it
 
     def add(self, index: int, address: Address) -> None:
         """The address at `index` of the batch's."""
@@ -275,7 +276,9 @@ class Group:
             self.settle(self._recipient(place), CatchAll.NOT_ASKED)
 
     def _ask(self, hop: int, crowd: Crowd) -> None:
-        self._find_host(self._hosts[hop]).ask(crowd, self._batch.line, urgent=self._batch.urgent)
+        host = self._find_host(self._hosts[hop])
+        self._before.setdefault(self._hosts[hop], host.progress)
+        host.ask(crowd, self._batch.line, urgent=self._batch.urgent)
 
     @property
     def _at(self) -> MailDomain:
@@ -344,10 +347,17 @@ class Group:
                 continue
             recipient = self._under_way.get(index) or self._recipient(place)
             if self._hosts and (not recipient.past or recipient.past[-1].kind is not ReplyClass.ACCEPTED):
-                late = Attempt(host=self._hosts[recipient.hops].name, outcome=Outcome.OUT_OF_TIME, phase=Phase.CONNECT)
-                recipient.past += (late,)
+                recipient.past += (self._late(self._hosts[recipient.hops]),)
             self.settle(recipient, CatchAll.NOT_ASKED)
         self._under_way.clear()
+
+    def _late(self, host: Host) -> Attempt:
+        """A host that only had no time for it, or that our limits kept us from, leaves the address none the worse."""
+        sessions, answered = self._find_host(host).progress
+        sessions_before, answered_before = self._before.get(host, (-1, answered))
+        had_no_turn = answered > answered_before or sessions == sessions_before
+        outcome = Outcome.NO_TURN if had_no_turn else Outcome.OUT_OF_TIME
+        return Attempt(host=host.name, outcome=outcome, phase=Phase.CONNECT)
 
 
 def _next_host_may_differ(attempt: Attempt) -> bool:

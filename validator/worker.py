@@ -16,6 +16,7 @@ from collections import Counter as Counts
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 from prometheus_client import Counter, Gauge
 
@@ -161,7 +162,7 @@ class Worker:
                 on_progress=self._progress.of_batch(work.file_id, work.batch_id, work.attempt, already=len(cached)),
                 file_id=work.file_id,
             )
-            put_off = [PutOff(index=asked[late.index], reason=late.reason, after=late.after) for late in put_off]
+            put_off = [msgspec.structs.replace(late, index=asked[late.index]) for late in put_off]
         verdicts = _joined(work.emails, cached, asked, fresh) if cached else fresh
         message = ResultMessage.about(work, verdicts, put_off)
         await self._broker.publish(RESULTS, message.encode(), f"{work.batch_id}:{work.attempt}")

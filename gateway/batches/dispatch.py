@@ -2,7 +2,8 @@
 
 A round: count what is in flight (from the documents, so two gateways share the bounds) -> choose the fairest file with
 a due batch -> move that batch `pending -> dispatched` in one conditional update (the other gateway loses) -> publish
-with confirm -> stamp the full lease. What each failure leaves:
+with confirm -> stamp the full lease. Of batches that hold one domain alone only a few are in flight: more of them would
+wait at its mail hosts, and keep others from going on meanwhile. What each failure leaves:
 
 - killed before or during the publish: the batch is dispatched with a short lease; repair takes it back
 - the broker did not confirm: the batch goes back to pending at once; if the message is there all the same, its result
@@ -37,6 +38,8 @@ PUBLISH_LEASE = 30.0  # seconds: longer than any publish waits for its confirm
 AT_ONCE = 16  # publishes under way at the same time
 IDLE = 5.0  # seconds after which the loop looks even if nobody woke it
 QUIET = 30.0  # seconds a file without due batches is not asked again unless woken
+CROWDED = 1.0  # the same, for one whose due batches are of domains that have enough in flight
+AHEAD = 4  # times as many due batches are looked through as there is room for
 PAUSE = 0.02  # seconds between rounds, so that a flood of results makes few rounds
 
 Clock = Callable[[], float]
@@ -96,36 +99,51 @@ class Dispatcher:
 
     async def _choose(self) -> list[str]:
         """Ids of the batches to send now, fairest first."""
-        by_org, by_file = await self._in_flight()
+        by_org, by_file, by_domain = await self._in_flight()
         room = self._settings.batches_in_flight - by_org.total()
         if room <= 0:
             return []
         line = self._turns.line(await self._waiting(), by_org, by_file)
-        due: dict[str, list[str]] = {}
+        due: dict[str, list[tuple[str, str]]] = {}
         chosen: list[str] = []
         while len(chosen) < room and (file := line.front()) is not None:
             if by_file[file.file_id] >= self._settings.batches_in_flight_per_file:
                 line.leave(file)
                 continue
             if file.file_id not in due:
-                due[file.file_id] = await self._due_ids(file.file_id, room)
-            if not due[file.file_id]:
+                due[file.file_id] = await self._due(file.file_id, room, by_domain)
+            batch_id = self._next(due[file.file_id], by_domain)
+            if batch_id is None:
                 line.leave(file)
                 continue
             if file.file_id in self._queued:
                 await self._start(file.file_id)
-            chosen.append(due[file.file_id].pop())
+            chosen.append(batch_id)
             line.sent(file)
         return chosen
 
-    async def _in_flight(self) -> tuple[Counter[str], Counter[str]]:
+    def _next(self, due: list[tuple[str, str]], by_domain: Counter[str]) -> str | None:
+        while due:
+            batch_id, domain = due.pop()
+            if not domain:
+                return batch_id
+            if by_domain[domain] < self._settings.batches_in_flight_per_domain:
+                by_domain[domain] += 1
+                return batch_id
+        return None
+
+    async def _in_flight(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
+        """Batches by organisation, by file and, of those with a single one, by domain."""
         by_org: Counter[str] = Counter()
         by_file: Counter[str] = Counter()
+        by_domain: Counter[str] = Counter()
         dispatched = {"status": str(BatchStatus.DISPATCHED)}
-        async for batch in self._documents.scan(BATCHES, dispatched, fields=("fileId", "orgId")):
+        async for batch in self._documents.scan(BATCHES, dispatched, fields=("fileId", "orgId", "domain")):
             by_org[batch["orgId"]] += 1
             by_file[batch["fileId"]] += 1
-        return by_org, by_file
+            if domain := batch.get("domain"):
+                by_domain[domain] += 1
+        return by_org, by_file, by_domain
 
     async def _waiting(self) -> list[Waiting]:
         """Running files that are not known to be quiet."""
@@ -138,21 +156,32 @@ class Dispatcher:
         self._turns.forget_all_but(names | {file["orgId"] for file in files})
         return [Waiting(file["_id"], file["orgId"]) for file in files if self._quiet_until.get(file["_id"], 0.0) <= now]
 
-    async def _due_ids(self, file_id: str, limit: int) -> list[str]:
-        """Due batches, the one due first at the end. Where there are none, remembers until when."""
+    async def _due(self, file_id: str, limit: int, by_domain: Counter[str]) -> list[tuple[str, str]]:
+        """Due batches whose domain has room, with that domain, the one due first at the end. Where there are none,
+        remembers until when.
+        """
         now = self._clock()
         pending = {"fileId": file_id, "status": str(BatchStatus.PENDING)}
         limit = min(limit, self._settings.batches_in_flight_per_file)
-        soonest = None
-        ids: list[str] = []
-        async for batch in self._documents.scan(BATCHES, pending, sort="dueAt", limit=limit, fields=("dueAt",)):
+        again = QUIET
+        busy = by_domain.copy()
+        due: list[tuple[str, str]] = []
+        fields = ("dueAt", "domain")
+        async for batch in self._documents.scan(BATCHES, pending, sort="dueAt", limit=AHEAD * limit, fields=fields):
             if batch["dueAt"] > now:
-                soonest = batch["dueAt"]
+                again = min(again, batch["dueAt"] - now)
                 break
-            ids.append(batch["_id"])
-        if not ids:
-            self._quiet_until[file_id] = min(now + QUIET, soonest or now + QUIET)
-        return ids[::-1]
+            domain = batch.get("domain", "")
+            if domain and busy[domain] >= self._settings.batches_in_flight_per_domain:
+                again = CROWDED
+                continue
+            busy[domain] += 1
+            due.append((batch["_id"], domain))
+            if len(due) == limit:
+                break
+        if not due:
+            self._quiet_until[file_id] = now + again
+        return due[::-1]
 
     async def _send(self, batch_id: str) -> bool:
         """Lease and publish one batch. False where another gateway was faster."""

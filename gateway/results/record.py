@@ -3,7 +3,8 @@
 The update is fenced: the batch must still be open, in the look the message answers, and the message's attempt must
 belong to that look. So a result that comes twice, late, or after the file was cancelled or erased changes nothing and
 is acknowledged knowingly. Addresses that were put off stay in the batch, which goes back to `pending` for its next
-look; on the last look they get their final verdict here, if the validator did not give it.
+look; on the last look they get their final verdict here, if the validator did not give it. Those whose turn at their
+mail host never came in the batch's time were not looked at: they stay for another turn of the same look.
 
 What each death leaves: before the update the broker delivers again; between update and acknowledgement it delivers
 again and the fence drops it. Counting and announcing follow from the update and can be repeated from the documents.
@@ -36,6 +37,7 @@ log = get_log("gateway.results.record")
 
 PREFETCH = 16  # messages handled at the same time
 LONGEST_HINT = 3600.0  # seconds: no server makes us wait longer
+MOST_WAITS = 12  # turns of a batch that end without an answer to some and are no look: an hour at a busy host
 RETRY_PAUSE = 1.0  # seconds between tries while the documents do not answer
 
 Clock = Callable[[], float]
@@ -64,14 +66,17 @@ def plan_record(batch: Document, message: ResultMessage, delays: tuple[float, ..
     missing = {index for index, finding in enumerate(message.found) if finding is None}
     if len(message.found) != len(emails) or missing != put_off.keys():
         raise MessageUndecodable("a ResultMessage whose results are not those of its batch", b"")
-    last = look >= len(delays)
+    left = sorted(put_off)
+    unasked = {index for index, one in put_off.items() if one.unasked}
+    same_look = bool(unasked) and batch.get("waits", 0) < MOST_WAITS
+    if look >= len(delays):
+        left = sorted(unasked) if same_look else []
     results = found_results(message, emails, rows)
-    if last:
-        results += [
-            {**undecided_result(emails[at], put_off[at].reason, now), "row": rows[at]} for at in sorted(put_off)
-        ]
+    results += [
+        {**undecided_result(emails[at], put_off[at].reason, now), "row": rows[at]}
+        for at in sorted(put_off.keys() - set(left))
+    ]
     fresh = summarise(results)
-    left = [] if last else sorted(put_off)
     where = {"look": look, "lookAttempt": Lte(attempt)}
     kept: dict[str, Any] = {
         "results": batch["results"] + results,
@@ -85,10 +90,12 @@ def plan_record(batch: Document, message: ResultMessage, delays: tuple[float, ..
     }
     if not left:
         return Outcome(Change(set={**kept, **FINISH_BATCH.set}), {**FINISH_BATCH.where, **where}, results, 0)
+    waited = [one for index, one in put_off.items() if index not in unasked and index in set(left)]
     again = {
-        "look": look + 1,
+        "look": look if same_look else look + 1,
+        "waits": batch.get("waits", 0) + same_look,
         "lookAttempt": batch["attempt"] + 1,
-        "dueAt": now + _delay(delays[look], message.put_off),
+        "dueAt": now + (_delay(delays[look], waited) if waited or not same_look else 0.0),
     }
     return Outcome(Change(set={**kept, **PUT_OFF.set, **again}), {**PUT_OFF.where, **where}, results, len(left))
 

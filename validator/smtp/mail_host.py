@@ -90,6 +90,8 @@ class MailHost:
         self._idle: list[asyncio.Future[None]] = []  # lingering sessions
         self._lingers = False
         self._idle_since = float("-inf")
+        self._begun = 0  # sessions, ever
+        self._answered = 0  # recipients, ever
         self._rest: tuple[float, Attempt] | None = None
         self._closing = False
         self._loop = asyncio.get_running_loop()
@@ -97,6 +99,11 @@ class MailHost:
     @property
     def idle(self) -> bool:
         return not self._sessions and not self.waiting
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Sessions begun and recipients answered, ever."""
+        return self._begun, self._answered
 
     @property
     def waiting(self) -> int:
@@ -177,6 +184,7 @@ class MailHost:
                 if lease is None:
                     self._shut_out()
                     return
+                self._begun += 1
                 async with lease:
                     attempt = await self._serve()
                     _report(lease, attempt)
@@ -303,6 +311,7 @@ class MailHost:
         trouble, desync, unproven = talk.trouble, talk.session.desync, False
         left = [*talk.flight, *talk.companions]
         RECIPIENTS.inc(talk.held)
+        self._answered += talk.held
         if desync:
             self._pace.distrust()
             left = [*talk.void(), *left]

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.batches.store import _pending
 from gateway.results.announce import entry_after, event_id
-from gateway.results.record import LONGEST_HINT, plan_record
+from gateway.results.record import LONGEST_HINT, MOST_WAITS, plan_record
 from gateway.results.verdicts import found_results
 from gateway.uploads.plan import PlannedBatch
 from shared.errors import MessageUndecodable
@@ -83,6 +83,46 @@ def test_on_the_last_look_what_is_still_put_off_becomes_unknown() -> None:
     assert (change["status"], change["processedEmails"]) == ("done", 2)
     final = change["results"][-1]
     assert (final["status"], final["reason"], final["row"]) == ("unknown", "circuit_open", 3)
+
+
+UNASKED = PutOff(index=1, reason=Reason.PUT_OFF, unasked=True)
+GREYLISTED = PutOff(index=2, reason=Reason.PUT_OFF)
+
+
+def test_whoever_had_no_turn_gets_another_one_at_once_and_the_look_is_the_same() -> None:
+    outcome = plan_record(batch(waits=3), message(OK, None, OK, put_off=[UNASKED]), DELAYS, NOW)
+    assert outcome is not None
+    change = outcome.change.set
+    assert (change["status"], change["emails"]) == ("pending", ["b@x.example"])
+    assert (change["look"], change["waits"], change["lookAttempt"], change["dueAt"]) == (0, 4, 2, NOW)
+
+
+def test_beside_others_that_are_put_off_they_wait_for_these() -> None:
+    outcome = plan_record(batch(), message(OK, None, None, put_off=[UNASKED, GREYLISTED]), DELAYS, NOW)
+    assert outcome is not None
+    change = outcome.change.set
+    assert change["emails"] == ["b@x.example", "c@y.example"]
+    assert (change["look"], change["waits"], change["dueAt"]) == (0, 1, NOW + 60)
+
+
+def test_having_no_turn_is_no_last_look_either() -> None:
+    told = message(OK, None, None, put_off=[UNASKED, GREYLISTED], look=2)
+    outcome = plan_record(batch(look=2), told, DELAYS, NOW)
+    assert outcome is not None
+    change = outcome.change.set
+    assert (change["emails"], change["look"], change["dueAt"]) == (["b@x.example"], 2, NOW)
+    assert [(result["row"], result["reason"]) for result in change["results"]] == [(2, "accepted"), (5, "put_off")]
+
+
+def test_turns_that_come_to_nothing_are_bounded() -> None:
+    told = message(OK, None, OK, put_off=[UNASKED])
+    outcome = plan_record(batch(waits=MOST_WAITS), told, DELAYS, NOW)
+    assert outcome is not None
+    assert (outcome.change.set["look"], outcome.change.set["dueAt"]) == (1, NOW + 60)
+    last = plan_record(batch(waits=MOST_WAITS, look=2), message(OK, None, OK, put_off=[UNASKED], look=2), DELAYS, NOW)
+    assert last is not None
+    assert last.change.set["status"] == "done"
+    assert last.change.set["results"][-1]["reason"] == "put_off"
 
 
 @pytest.mark.parametrize(
