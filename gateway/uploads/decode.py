@@ -28,7 +28,16 @@ LEGACY = ("cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "koi8_r", "shift_jis
 ENOUGH_TO_GUESS = 40  # bytes outside ASCII
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _OUTSIDE_ASCII = re.compile(r"[^\x00-\x7f]")
-_ODD_IN_TEXT = re.compile(r"[\x80-\x9f¡-¿×÷þÿ]")  # in CP1252: rarely found in names and words
+_SAME_EVERYWHERE = re.compile(r"[\xa0§©«»®°±¶·€™–—’”…•]|(?<!\w)[‘“„]")  # in most code pages
+_SPANISH = re.compile(r"\b[nN][ºª]|(?<!\w)[¿¡](?=[A-ZÀ-Þ])")
+_PAIRS = re.compile(
+    r"(?<![^\x00-\x7f])(?:ç[ãõáéíóúâêô]|[äöü]ß|ää|öö|éé|ñ[áéíóú]|[áéíóú]ñ|[áéíóúýæö]ð|[ðþ][áéíóúæö])(?![^\x00-\x7f])",
+    re.IGNORECASE,
+)
+_LETTER = r"[^\W\d_]"
+# In CP1252 text: signs within words, and letters beside each other that no western language has beside each other.
+_ODD_IN_WORD = re.compile(rf"[‘“„‚ƒ†‡ˆ‰‹›˜¡-¿×÷](?={_LETTER})|(?<={_LETTER})[‘“„‚ƒ†‡ˆ‰‹›˜¡-¿×÷]|þ(?![áéíóúæö])")
+_FOREIGN = re.compile(r"[À-ÿŒœŠšŽžŸ‘“„‚ƒ†‡ˆ‰‹›˜¡-¿]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +139,9 @@ def _legacy(path: Path, error: _Undecodable) -> Encoding:
 
 
 def _guess(sample: bytes) -> str | None:
-    runs = _HIGH.findall(sample)
-    if _western(runs):
+    if _western(sample):
         return "cp1252"
-    if sum(map(len, runs)) < ENOUGH_TO_GUESS:
+    if sum(map(len, _HIGH.findall(sample))) < ENOUGH_TO_GUESS:
         return None
     from charset_normalizer import from_bytes  # noqa: PLC0415 - slow to import and seldom needed
 
@@ -141,14 +149,16 @@ def _guess(sample: bytes) -> str | None:
     return best.encoding if best is not None else None
 
 
-def _western(runs: list[bytes]) -> bool:
-    """In CP1252 text the letters outside ASCII stand alone between others and are letters people's names have."""
-    outside = b"".join(runs)
+def _western(sample: bytes) -> bool:
+    """In CP1252 text the letters outside ASCII stand among others, and the signs stand beside words, not in them."""
     try:
-        text = outside.decode("cp1252")
+        text = _SAME_EVERYWHERE.sub(" ", sample.decode("cp1252"))
     except UnicodeDecodeError:
         return False
-    return len(outside) < 1.5 * len(runs) and len(_ODD_IN_TEXT.findall(text)) * 10 <= len(text)
+    outside = len(_OUTSIDE_ASCII.findall(text))
+    odd = len(_ODD_IN_WORD.findall(_SPANISH.sub(" ", text)))
+    foreign = sum(map(len, _FOREIGN.findall(_PAIRS.sub("xx", text))))
+    return (odd + foreign) * 10 <= outside
 
 
 def _refuse(error: _Undecodable, encoding: str) -> Refusal:

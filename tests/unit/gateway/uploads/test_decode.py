@@ -59,6 +59,42 @@ def test_one_western_letter_is_enough(tmp_path: Path) -> None:
     assert detect(tmp_path, b"name,email\nJos\xe9,a@b.example.com\n") == Encoding("cp1252", guessed=True)
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "Conceição",
+        "NAÇÃO",
+        "£5",
+        "½ 20° ±1 ²",
+        "¿Qué? ¡Sí! 1º 2ª",
+        "« Été » n°5",
+        "Acme©® Ltd",
+        "“q” – €5",
+        "Nº 5",
+        "Ñandú",
+    ],
+)
+def test_a_few_western_letters_and_signs_are_enough(tmp_path: Path, cell: str) -> None:
+    content = f"name,email\n{cell},a@b.example.com\n".encode("cp1252")
+    assert detect(tmp_path, content) == Encoding("cp1252", guessed=True)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cell"),
+    [
+        ("cp1250", "Łukasz Żółć"),
+        ("cp1250", "Dvořák Šárka"),
+        ("cp1251", "Ян"),
+        ("shift_jis", "アイ"),
+        ("gb18030", "王"),
+        ("cp1253", "Νίκος"),
+    ],
+)
+def test_a_few_letters_of_other_code_pages_are_not_taken_for_western(tmp_path: Path, encoding: str, cell: str) -> None:
+    content = f"name,email\n{cell},a@b.example.com\n".encode(encoding)
+    assert refused(tmp_path, content)[0] == "undecodable"
+
+
 def test_a_letter_cut_by_a_block_is_whole(tmp_path: Path) -> None:
     text = "\n" + "x" * (BLOCK - 2) + "ë\n"
     assert detect(tmp_path, text.encode()) == Encoding("utf-8")
