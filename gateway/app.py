@@ -20,6 +20,7 @@ from gateway.audit import routes as audit
 from gateway.billing import routes as billing
 from gateway.billing.desk import opened_desk
 from gateway.billing.packs import load_packs
+from gateway.body_limit import BodyLimit
 from gateway.collections import ALL
 from gateway.credits import routes as credits_
 from gateway.credits.ledger import Ledger
@@ -65,6 +66,8 @@ ROUTERS = (
     webhooks.router,
     retention.router,
 )
+
+_BODY_LIMITS = {"/api/v1/files": None, "/api/v1/validate-batch": validate.MOST_LIST}  # all others: MOST_BODY
 
 _PROBLEMS = {
     400: "The request cannot be understood.",
@@ -134,8 +137,10 @@ def create_app(settings: Settings, *, documents: Documents | None = None, broker
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would send callers, and their keys, to http:// and to whatever Host they named
     )
     install_problem_handlers(app)
+    app.add_middleware(BodyLimit, others=_BODY_LIMITS)
     app.add_middleware(HeadAsGet)
     app.add_middleware(RateLimitHeaders)
     app.add_middleware(EveryAnswer)

@@ -34,6 +34,7 @@ router = APIRouter(prefix="/api/v1", tags=["validate"])
 
 MOST_EMAILS = 10_000
 LONGEST_EMAIL = 2_000  # characters; what is longer than an address is malformed, what is longer than this is refused
+MOST_LIST = 24_000_000  # bytes of a request: MOST_EMAILS of the longest, and their frame
 DEFAULT_TIMEOUT = 30.0  # seconds
 
 Spender = Annotated[Caller, Depends(need_scope("validate:write"))]
