@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import time
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -12,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from shared.http_server import bind, port_of, serving
@@ -26,13 +29,18 @@ def new_key() -> rsa.RSAPrivateKey:
 
 
 class SignInProvider:
-    """`async with SignInProvider() as provider:`; `fetches` counts requests for the keys, `up` False answers 500."""
+    """`async with SignInProvider() as provider:`; `fetches` counts requests for the keys, `up` False answers 500.
+
+    While `speaks` is not set it sends a byte now and then and comes to no end.
+    """
 
     def __init__(self) -> None:
         self.keys = {"kid-1": new_key()}
         self._unpublished = new_key()
         self.fetches = 0
         self.up = True
+        self.speaks = asyncio.Event()
+        self.speaks.set()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -48,11 +56,19 @@ class SignInProvider:
         self.fetches += 1
         if not self.up:
             return Response(status_code=500)
+        if not self.speaks.is_set():
+            return StreamingResponse(self._trickle())
         listed = [
             {**json.loads(RSAAlgorithm.to_jwk(key.public_key())), "kid": kid, "use": "sig", "alg": "RS256"}
             for kid, key in self.keys.items()
         ]
         return JSONResponse({"keys": [*listed, {"kty": "EC", "kid": "other", "crv": "P-256"}, "noise"]})
+
+    async def _trickle(self) -> AsyncIterator[bytes]:
+        while not self.speaks.is_set():
+            yield b" "
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.speaks.wait(), 0.05)
 
     def settings(self) -> dict[str, Any]:
         return {

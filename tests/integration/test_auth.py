@@ -11,14 +11,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.accounts.bootstrap import bootstrap
 from gateway.accounts.caller import DEFAULT_ORG
-from gateway.accounts.jwks import AGAIN, FRESH, STALE
+from gateway.accounts.jwks import AGAIN, FRESH, PATIENCE, STALE, Jwks
 from gateway.collections import ALL, API_KEYS
+from gateway.problem import Problem
 from shared.documents.mongodb import MongoDocuments
 from shared.errors import SettingsError
 from tests.integration.account_gateway import KEY, AccountGateway
@@ -291,6 +293,29 @@ async def test_while_the_provider_is_away_its_keys_serve_for_a_day_and_then_it_i
     provider.up = True
     hands.now += AGAIN
     assert (await clerk.get("/whoami", provider.token())).status_code == 200
+
+
+async def test_while_the_provider_is_slow_the_keys_we_have_serve_on(
+    clerk: AccountGateway, provider: SignInProvider, hands: Hands
+) -> None:
+    hands.now = 1_000
+    assert (await clerk.get("/whoami", provider.token())).status_code == 200
+    provider.speaks.clear()
+    hands.now += FRESH
+    async with asyncio.timeout(PATIENCE + 2):
+        assert (await clerk.get("/whoami", provider.token())).status_code == 200
+    assert provider.fetches == 2
+    provider.speaks.set()
+
+
+async def test_a_provider_that_trickles_holds_nobody_for_longer_than_the_timeout(provider: SignInProvider) -> None:
+    provider.speaks.clear()
+    async with httpx.AsyncClient() as client, asyncio.timeout(3):
+        keys = Jwks(provider.url, client, timeout=0.3)
+        with pytest.raises(Problem, match="cannot be had"):
+            await keys.find("kid-1")
+        await keys.close()
+    provider.speaks.set()
 
 
 @pytest.mark.parametrize(
