@@ -1,6 +1,6 @@
 """The whole system as `mailvet serve` runs it, before the lab: upload, batches, probing, recording, the end of the file.
 
-`python -m tests.bench whole [--rows N ...]`. One list of N addresses for each N, in a fresh data folder, with the
+`python -m tests.bench whole [--rows N ...] [--rtt MS]`. One list of N addresses for each N, in a fresh data folder, with the
 settings as they are by default; the lab is a process of its own, and both share the machine's processors. Columns:
 `x time`: seconds an address, as a multiple of the first row's (1 is linear); processor microseconds an address in the
 validator's process, the server's (gateway and document store), the embedded Redis and the lab; `msg/addr`: messages
@@ -110,13 +110,14 @@ def _validator_of(pid: int) -> int:
 async def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench whole")
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
+    parser.add_argument("--rtt", type=float, default=0, help="milliseconds until the lab answers")
     parser.add_argument("--set", action="append", default=[], metavar="MAILVET_NAME=VALUE", help="a setting")
     told = parser.parse_args(arguments or [])
     settings = dict(pair.split("=", 1) for pair in told.set)
     runs: list[dict[str, Any]] = []
     for rows in told.rows:
         with tempfile.TemporaryDirectory() as folder:
-            async with lab_of(big_world, domains=DOMAINS, hosts=HOSTS) as lab:
+            async with lab_of(big_world, rtt=told.rtt / 1000, domains=DOMAINS, hosts=HOSTS) as lab:
                 runs.append(await one_list(rows, Path(folder), lab, **settings))
     columns = (
         "rows", "upload s", "run s", "addr/s", "x time", "us validator", "us server", "us redis", "us lab", "msg/addr", "conn/addr",
@@ -125,7 +126,7 @@ async def main(arguments: list[str] | None = None) -> None:
     first = runs[0]["seconds"] / runs[0]["rows"]
     print(
         table(
-            f"whole system: mailvet serve, {HOSTS:,} MX, 2 connections each, 0 ms, 20% unknown mailboxes, "
+            f"whole system: mailvet serve, {HOSTS:,} MX, 2 connections each, {told.rtt:g} ms, 20% unknown mailboxes, "
             f"{os.cpu_count()} processors, " + (" ".join(told.set) or "default settings"),
             columns,
             [
