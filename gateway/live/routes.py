@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
@@ -15,6 +16,7 @@ from gateway.live.hub import Watch
 from gateway.live.stream import FileStream
 from gateway.parts import Parts, PartsDep
 from gateway.problem import Problem
+from shared.errors import DocumentsUnavailable
 
 router = APIRouter(tags=["files"])
 
@@ -40,7 +42,7 @@ async def follow_file(
     watch = parts.live.watch(file["_id"], file["orgId"])
     stream = FileStream(parts.documents, parts.redis, watch, last_event_id)
     return EventSourceResponse(
-        _closing(stream.events(file), watch, request, parts),
+        _closing(stream.events(file), watch, partial(_still_welcome, request, parts)),
         ping=HEARTBEAT,
         ping_message_factory=lambda: ServerSentEvent(comment="still here"),
         send_timeout=SLOWEST_READER,
@@ -50,19 +52,24 @@ async def follow_file(
 
 
 async def _closing(
-    events: AsyncIterator[ServerSentEvent], watch: Watch, request: Request, parts: Parts
+    events: AsyncIterator[ServerSentEvent], watch: Watch, welcome: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[ServerSentEvent]:
-    """`events`, as long as the caller may still read them: a revoked key ends the stream before its next event."""
-    asked = time.monotonic()
+    asking = asyncio.create_task(end_when_unwelcome(watch, welcome), name="stream-credentials")
     try:
         async for event in events:
-            if time.monotonic() - asked > ASK_AGAIN:
-                asked = time.monotonic()
-                if not await _still_welcome(request, parts):
-                    return
             yield event
     finally:
+        asking.cancel()
         watch.close()
+
+
+async def end_when_unwelcome(watch: Watch, welcome: Callable[[], Awaitable[bool]], *, every: float = ASK_AGAIN) -> None:
+    """A revoked key ends its streams within `every` seconds, also those in which nothing happens."""
+    while True:
+        await asyncio.sleep(every)
+        if not await welcome():
+            watch.end()
+            return
 
 
 async def _still_welcome(request: Request, parts: Parts) -> bool:
@@ -70,4 +77,6 @@ async def _still_welcome(request: Request, parts: Parts) -> bool:
         await parts.callers.identify(request)
     except Problem as problem:
         return problem.status not in (401, 403)
+    except DocumentsUnavailable:  # nobody can say; whoever asks again is told so
+        return False
     return True
