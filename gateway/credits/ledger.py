@@ -128,6 +128,13 @@ class Ledger:
         entry["_id"] = f"charge:{cause}"  # apart from the captures of holds, whatever the cause is called
         await self._move(org_id, _Movement(entry["_id"], (entry,), needs=amount))
 
+    async def is_charged(self, org_id: str, cause: str) -> bool:
+        """Whether `charge` was made for this cause. The account is read first: what leaves it is an entry by then."""
+        account = await self._documents.get(CREDIT_ACCOUNTS, org_id)
+        if account is not None and f"charge:{cause}" in account["recent"]:
+            return True
+        return await self._documents.get(CREDIT_ENTRIES, f"charge:{cause}") is not None
+
     # --- filling ---
 
     async def grant(self, org_id: str, amount: int, cause: str) -> bool:

@@ -143,7 +143,9 @@ async def _validate(parts: Parts, caller: Caller, id_: str, body: NewSingle) -> 
         return _json(malformed_result(cell.email, cell.why, time.time()))
     if await is_suppressed(parts, caller.org_id, cell):
         return _json(undecided_result(cell.given, Reason.SUPPRESSED, time.time()))
-    if (await parts.ledger.balance(caller.org_id)).available < 1:
+    charge = f"validate:{id_}"
+    available = (await parts.ledger.balance(caller.org_id)).available
+    if available < 1 and not await parts.ledger.is_charged(caller.org_id, charge):  # by a run that was cut off
         raise Problem(402, "insufficient_credits", "A validation costs one credit.", required=1, available=0)
     found = await parts.documents.get(FILES, id_)
     if found is not None:  # an earlier run with the same Idempotency-Key began it
@@ -154,7 +156,7 @@ async def _validate(parts: Parts, caller: Caller, id_: str, body: NewSingle) -> 
         answer = await ask_validator(parts.validators, urls, cell.given, body.timeout, caller.org_id)
         if answer.result is not None:
             if is_billable(answer.result["status"], answer.result["reason"]):
-                await parts.ledger.charge(caller.org_id, 1, f"validate:{id_}")
+                await parts.ledger.charge(caller.org_id, 1, charge)
             return _json(answer.result)
         if answer.put_off is not None:
             put_off = max([*parts.settings.retry_delays[:1], answer.put_off.after or 0.0])

@@ -10,6 +10,8 @@ import msgspec
 import pytest
 from fastapi import FastAPI, Request, Response
 
+from gateway.collections import IDEMPOTENCY_KEYS
+from shared.documents import Change
 from shared.http_server import bind, port_of, serving
 from shared.internal_token import token_matches
 from tests.integration.batch_gateway import CREDITS, BatchGateway
@@ -176,6 +178,24 @@ async def test_without_credits_nothing_is_asked(tmp_path, valkey: ValkeyServer, 
         answer = await gateway.client.post("/api/v1/validate", json={"email": "ok1@a.example.com"})
         assert (answer.status_code, answer.json()["code"]) == (402, "insufficient_credits")
         assert len(internal[0].asked) == before
+
+
+async def test_the_last_credit_buys_its_answer_also_when_a_crash_comes_between(
+    tmp_path, valkey: ValkeyServer, internal: tuple[Internal, str]
+) -> None:
+    async with BatchGateway(tmp_path, valkey.url, bootstrap_credits=1, validator_urls=(internal[1],)) as gateway:
+
+        async def ask() -> tuple[int, Any]:
+            headers = {"Idempotency-Key": "last"}
+            answer = await gateway.client.post("/api/v1/validate", json={"email": "ok1@a.example.com"}, headers=headers)
+            return answer.status_code, answer.json()["status"]
+
+        assert await ask() == (200, "valid")
+        async for record in gateway.documents.scan(IDEMPOTENCY_KEYS, {}):  # as a kill after the charge leaves it
+            cut_off = Change(set={"state": "running", "leaseUntil": 0.0, "answer": None})
+            await gateway.documents.update(IDEMPOTENCY_KEYS, record["_id"], cut_off)
+        assert await ask() == (200, "valid")
+        assert (await gateway.client.get("/api/v1/credits")).json()["balance"] == 0
 
 
 @pytest.mark.parametrize(
