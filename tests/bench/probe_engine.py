@@ -32,6 +32,7 @@ from typing import Any
 import aiosmtplib
 import uvloop
 
+from gateway.batches.store import GOLDEN_RATIO
 from services.maillab.big import big_addresses, big_world
 from services.maillab.lab import Lab
 from shared.process import GC_THRESHOLDS
@@ -234,9 +235,10 @@ async def engine(lab: LabProcess, emails: list[str], hosts: int) -> int:
 
 
 async def whole_probe(lab: LabProcess, emails: list[str], hosts: int) -> int:
-    """check_batch as the worker calls it: batches of one list, ordered by domain, PREFETCH at once."""
+    """check_batch as the worker calls it: batches of one list, in the order in which they are sent, PREFETCH at once."""
     ordered = sorted(emails, key=lambda email: email.partition("@")[2])
-    batches = iter([ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)])
+    cut = [ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)]
+    batches = iter([batch for _, batch in sorted((no * GOLDEN_RATIO % 1.0, batch) for no, batch in enumerate(cut, 1))])
     valid = 0
     async with probe_of(lab) as probe:
 
