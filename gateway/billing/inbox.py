@@ -2,9 +2,9 @@
 
 1. The signature is verified on the raw bytes. Wrong: 400, nothing is stored.
 2. The event is stored by its id. A repeat finds it there. Only now Stripe gets its 200; a crash before has Stripe try
-again. 3. The loop applies what is stored and not handled, oldest first, and marks it handled when the effect is
-complete. A crash
-   in between, or Stripe not answering, leaves it for the next sweep; every effect may be repeated (payments.py).
+   again.
+3. The loop applies what is stored and not handled, oldest first, and marks it handled when the effect is complete. A
+   crash in between, or Stripe not answering, leaves it for the next sweep; every effect may be repeated (payments.py).
 
 Several gateways may apply the same event at the same time; the effect is the same.
 """
