@@ -22,10 +22,11 @@ from collections.abc import Callable
 
 from gateway.batches.fairness import Turns, Waiting
 from gateway.batches.state import DISPATCH, START, TAKE_BACK, BatchStatus, FileStatus
+from gateway.batches.store import NEVER_SENT
 from gateway.collections import BATCHES, FILES
 from gateway.health import metrics
 from shared.broker import Broker
-from shared.documents import Change, Document, Documents, In, Lte
+from shared.documents import Change, Document, Documents, Gte, In, Lt, Lte
 from shared.errors import BrokerUnavailable
 from shared.logs import get_log
 from shared.messages import WorkMessage
@@ -157,28 +158,30 @@ class Dispatcher:
         return [Waiting(file["_id"], file["orgId"]) for file in files if self._quiet_until.get(file["_id"], 0.0) <= now]
 
     async def _due(self, file_id: str, limit: int, by_domain: Counter[str]) -> list[tuple[str, str]]:
-        """Due batches whose domain has room, with that domain, the one due first at the end. Where there are none,
-        remembers until when.
+        """Due batches whose domain has room, with that domain, the next one at the end. Where there are none, remembers
+        until when.
+
+        What was put off comes before what was never sent, in the order in which it is due: servers that asked us to
+        come again do not wait for the end of a long list.
         """
         now = self._clock()
-        pending = {"fileId": file_id, "status": str(BatchStatus.PENDING)}
         limit = min(limit, self._settings.batches_in_flight_per_file)
         again = QUIET
         busy = by_domain.copy()
         due: list[tuple[str, str]] = []
-        fields = ("dueAt", "domain")
-        async for batch in self._documents.scan(BATCHES, pending, sort="dueAt", limit=AHEAD * limit, fields=fields):
-            if batch["dueAt"] > now:
-                again = min(again, batch["dueAt"] - now)
-                break
-            domain = batch.get("domain", "")
-            if domain and busy[domain] >= self._settings.batches_in_flight_per_domain:
-                again = CROWDED
-                continue
-            busy[domain] += 1
-            due.append((batch["_id"], domain))
-            if len(due) == limit:
-                break
+        for when in (Gte(NEVER_SENT), Lt(NEVER_SENT)):
+            pending = {"fileId": file_id, "status": str(BatchStatus.PENDING), "dueAt": when}
+            fields = ("dueAt", "domain")
+            async for batch in self._documents.scan(BATCHES, pending, sort="dueAt", limit=AHEAD * limit, fields=fields):
+                if batch["dueAt"] > now or len(due) == limit:
+                    again = min(again, max(0.0, batch["dueAt"] - now))
+                    break
+                domain = batch.get("domain", "")
+                if domain and busy[domain] >= self._settings.batches_in_flight_per_domain:
+                    again = min(again, CROWDED)
+                    continue
+                busy[domain] += 1
+                due.append((batch["_id"], domain))
         if not due:
             self._quiet_until[file_id] = now + again
         return due[::-1]

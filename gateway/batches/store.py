@@ -24,6 +24,7 @@ from shared.verdict import Reason
 if TYPE_CHECKING:
     from gateway.parts import Parts
 
+NEVER_SENT = 1.0  # seconds since the epoch: first looks are due before it
 GOLDEN_RATIO = 0.618033988749895
 CHUNK_ADDRESSES = 10_000  # addresses in memory at once while storing
 MALFORMED_BATCH = 500  # malformed rows in one document
@@ -129,7 +130,7 @@ def _apart(no: int) -> float:
     Multiples of the golden ratio lie evenly, however many of them are taken; so what is under way at any time is a fair
     sample of the list, and a domain that takes long begins early.
     """
-    return no * GOLDEN_RATIO % 1.0
+    return no * GOLDEN_RATIO % NEVER_SENT
 
 
 def _malformed(file_id: str, org_id: str, no: int, rows: list[MalformedRow], now: float) -> Document:

@@ -62,3 +62,16 @@ async def answered(pieces: Pieces, count: int, domain: str) -> None:
     dispatched = {"status": "dispatched", "domain": domain}
     async for batch in pieces.documents.scan(BATCHES, dispatched, limit=count):
         assert await pieces.documents.update(BATCHES, batch["_id"], Change(set={"status": "done"}))
+
+
+async def test_what_was_put_off_goes_before_what_was_never_sent_and_not_before_its_time(pieces):
+    await pieces.add("f", [f"user{n}@d{n // 10:02}.example" for n in range(300)])
+    first = (await pieces.batches("f"))[0]
+    await pieces.documents.update(BATCHES, first["_id"], Change(set={"look": 1, "dueAt": pieces.now + 60}))
+    domain = first["emails"][0].partition("@")[2]
+    assert domain not in await sent(pieces)
+    for batch in await pieces.batches("f"):
+        if batch["status"] == "dispatched":
+            await pieces.documents.update(BATCHES, batch["_id"], Change(set={"status": "done"}))
+    pieces.now += 61
+    assert (await sent(pieces))[0] == domain
