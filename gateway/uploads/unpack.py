@@ -1,6 +1,7 @@
 """Workbooks and archives, made into one text table beside the upload.
 
-- XLSX: the first visible sheet with anything in it.
+- XLSX: the first visible sheet with an address among its first rows (people put a cover before their list); where there
+  is none, the first with anything in it.
 - ZIP: one list, read as it is; or several, laid below each other. Columns of the same name become one column, the
   address columns become one, and a column `file` says which list a row came from. Rows are counted in the joint table.
   No archive inside an archive; folders, hidden files and what macOS adds are passed over.
@@ -18,6 +19,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import python_calamine as calamine
@@ -27,6 +29,7 @@ from gateway.uploads.recognise import Kind, recognise
 from gateway.uploads.records import MAX_COLUMNS, Records, Table, guessed_address, open_text
 from gateway.uploads.refusal import Refusal
 from gateway.uploads.sniff import Wanted, describe_table
+from shared.address import Address, parse_address
 
 MAX_ENTRIES = 1_000
 MAX_LISTS = 50  # in one archive
@@ -35,6 +38,7 @@ LARGE = 1_048_576
 COPY = 262_144
 WORKBOOK_FACTOR = 4  # XML is that much longer than the text in it
 WORKBOOK_RATIO = 500  # and packs that much better
+LOOKED_AT = 100  # rows of a sheet, for whether it is the list
 TABLE = "table.csv"
 
 Cell = float | str | bool | dt.time | dt.date | dt.datetime | dt.timedelta
@@ -156,17 +160,37 @@ def _check_inner(path: Path, max_bytes: int) -> None:
 def _write_sheet(path: Path, target: Path) -> None:
     try:
         with calamine.load_workbook(path) as workbook:
-            for meta in workbook.sheets_metadata:
-                if meta.visible is calamine.SheetVisibleEnum.Visible and meta.typ is calamine.SheetTypeEnum.WorkSheet:
-                    sheet = workbook.get_sheet_by_name(meta.name)
-                    if sheet.start is not None:
-                        _write_rows(sheet, target)
-                        return
+            name = _name_of_list(workbook)
+            if name is not None:
+                _write_rows(workbook.get_sheet_by_name(name), target)
+                return
     except calamine.PasswordError as error:
         raise Refusal(422, "encrypted", "The workbook is encrypted.", field="file") from error
     except (calamine.CalamineError, calamine.XmlError, calamine.ZipError) as error:
         raise Refusal(422, "bad_workbook", "The workbook is damaged.", field="file") from error
     raise Refusal(422, "empty_file", "There is nothing in the workbook.", field="file")
+
+
+def _name_of_list(workbook: calamine.CalamineWorkbook) -> str | None:
+    """The sheet that is read; None where all are empty. One sheet is in memory at a time."""
+    first = None
+    for meta in workbook.sheets_metadata:
+        if meta.visible is calamine.SheetVisibleEnum.Visible and meta.typ is calamine.SheetTypeEnum.WorkSheet:
+            sheet = workbook.get_sheet_by_name(meta.name)
+            if sheet.start is None:
+                continue
+            if _holds_address(sheet):
+                return meta.name
+            first = first or meta.name
+    return first
+
+
+def _holds_address(sheet: calamine.CalamineSheet) -> bool:
+    return sheet.width <= MAX_COLUMNS and any(
+        isinstance(cell, str) and "@" in cell and isinstance(parse_address(cell.strip()), Address)
+        for cells in islice(sheet.iter_rows(), LOOKED_AT)
+        for cell in cells
+    )
 
 
 def _write_rows(sheet: calamine.CalamineSheet, target: Path) -> None:

@@ -212,6 +212,22 @@ async def test_a_workbook_goes_in_and_comes_out(gateway: ListGateway) -> None:
     assert sorted(one["row"] for one in results) == [4, 5, 6]
 
 
+async def test_a_cover_before_the_list_is_passed_over(gateway: ListGateway) -> None:
+    book = openpyxl.Workbook()
+    book.active.title = "About"
+    book.active.append(["Export of 3 May, made by Ann @ Sales"])
+    sheet = book.create_sheet("Members")
+    for row in (["Name", "E-mail"], ["Ann", "ann@b.example.com"], ["Bob", "no@b.example.com"]):
+        sheet.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    file_id = await verified(gateway, out.getvalue(), "members.xlsx")
+    assert [(row["Name"], row["mailvet_status"]) for row in await rows_of(gateway, file_id)] == [
+        ("Ann", "valid"),
+        ("Bob", "invalid"),
+    ]
+
+
 def zipped(entries: dict[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
