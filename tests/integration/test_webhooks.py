@@ -144,7 +144,12 @@ async def test_a_410_disables_the_endpoint(gateway: BatchGateway, receiver: Rece
     await eventually(disabled)
     shown = (await gateway.client.get(f"/api/v1/webhooks/{endpoint['id']}")).json()
     assert shown["disabledWhy"] == "gone"
-    await gateway.until(await gateway.submit(["ok2@a.example.com"]))
+    file_id = await gateway.submit(["ok2@a.example.com"])
+
+    async def told() -> bool:
+        return (await gateway.stored(file_id)).get("eventState") == "taken"
+
+    await eventually(told)
     again = await gateway.client.patch(f"/api/v1/webhooks/{endpoint['id']}", json={"enabled": True})
     assert again.json()["enabled"]
     assert len(receiver.came) == 1
