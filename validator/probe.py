@@ -35,7 +35,7 @@ from validator.smtp.session import Timeouts
 log = get_log("validator.probe")
 
 REMEMBERED: Final = 20_000  # hosts, and domains, kept in mind while nothing is asked of them
-_ONE_ARGUMENT: Final = frozenset("<>\r\n\0")  # never inside the angle brackets of RCPT TO
+_ONE_ARGUMENT: Final = frozenset("<>\r\n\0")  # never inside the angle brackets of RCPT TO; only quotes can bring them
 
 
 class Routes(Protocol):

@@ -65,11 +65,13 @@ async def _closing(
 
 async def end_when_unwelcome(watch: Watch, welcome: Callable[[], Awaitable[bool]], *, every: float = ASK_AGAIN) -> None:
     """A revoked key ends its streams within `every` seconds, also those in which nothing happens."""
-    while True:
-        await asyncio.sleep(every)
-        if not await welcome():
-            watch.end()
-            return
+    try:
+        while True:
+            await asyncio.sleep(every)
+            if not await welcome():
+                return
+    finally:  # also where asking failed: nobody reads on unjudged
+        watch.end()
 
 
 async def _still_welcome(request: Request, parts: Parts) -> bool:

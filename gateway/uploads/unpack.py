@@ -160,9 +160,9 @@ def _check_inner(path: Path, max_bytes: int) -> None:
 def _write_sheet(path: Path, target: Path) -> None:
     try:
         with calamine.load_workbook(path) as workbook:
-            name = _name_of_list(workbook)
-            if name is not None:
-                _write_rows(workbook.get_sheet_by_name(name), target)
+            sheet = _sheet_of_list(workbook)
+            if sheet is not None:
+                _write_rows(sheet, target)
                 return
     except calamine.PasswordError as error:
         raise Refusal(422, "encrypted", "The workbook is encrypted.", field="file") from error
@@ -171,7 +171,7 @@ def _write_sheet(path: Path, target: Path) -> None:
     raise Refusal(422, "empty_file", "There is nothing in the workbook.", field="file")
 
 
-def _name_of_list(workbook: calamine.CalamineWorkbook) -> str | None:
+def _sheet_of_list(workbook: calamine.CalamineWorkbook) -> calamine.CalamineSheet | None:
     """The sheet that is read; None where all are empty. One sheet is in memory at a time."""
     first = None
     for meta in workbook.sheets_metadata:
@@ -180,9 +180,9 @@ def _name_of_list(workbook: calamine.CalamineWorkbook) -> str | None:
             if sheet.start is None:
                 continue
             if _holds_address(sheet):
-                return meta.name
+                return sheet
             first = first or meta.name
-    return first
+    return workbook.get_sheet_by_name(first) if first is not None else None
 
 
 def _holds_address(sheet: calamine.CalamineSheet) -> bool:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from gateway.problem import RETRY_AFTER_UNREACHABLE
 from shared.documents import Documents
 from shared.errors import DocumentsUnavailable
 
@@ -32,7 +33,7 @@ def create_health(documents: Documents) -> FastAPI:
                 await documents.check()
         except (DocumentsUnavailable, TimeoutError):
             body = {"status": "unready", "checks": {"documents": "unreachable"}}
-            return JSONResponse(body, 503, {"Retry-After": "5"})
+            return JSONResponse(body, 503, {"Retry-After": str(RETRY_AFTER_UNREACHABLE)})
         return JSONResponse({"status": "ready", "checks": {"documents": "ok"}})
 
     @app.head("/metrics")

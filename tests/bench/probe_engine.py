@@ -29,7 +29,6 @@ from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any
 
-import aiosmtplib
 import uvloop
 
 from gateway.batches.store import GOLDEN_RATIO
@@ -40,6 +39,7 @@ from shared.settings import Settings
 from shared.verdict import Status
 from tests.bench.c_yardstick import Sink, c_client, c_sink, why_not
 from tests.bench.measure import table
+from tests.bench.naive import reply_code
 from validator.dns.resolver import Resolver
 from validator.dns.route import MailHost as Host
 from validator.egress.breaker import Breakers
@@ -165,22 +165,7 @@ async def naive(lab: LabProcess, emails: list[str], hosts: int) -> int:
     async def ask(email: str) -> int:
         mx = _mx_of(email, hosts)
         async with slots[mx]:
-            client = aiosmtplib.SMTP(
-                hostname=lab.addresses[mx],
-                port=lab.settings.smtp_port,
-                start_tls=False,
-                local_hostname="probe.test",
-                timeout=60,
-            )
-            await client.connect()
-            await client.ehlo()
-            await client.mail("")
-            try:
-                code = (await client.rcpt(email)).code
-            except aiosmtplib.SMTPRecipientRefused as error:
-                code = error.code
-            await client.quit()
-            return code
+            return await reply_code(lab.addresses[mx], lab.settings.smtp_port, email)
 
     return sum(code == 250 for code in await asyncio.gather(*map(ask, emails)))
 

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import aiosmtplib
 import msgspec
 
 from shared.broker.rabbitmq import RabbitBroker
@@ -24,6 +23,7 @@ from shared.settings import Settings
 from shared.topology import RESULTS
 from shared.verdict import Finding, Reason, RiskLevel, Status, Verdict
 from shared.verdicts import Verdicts
+from tests.bench.naive import reply_code
 from validator.progress import ProgressReporter
 from validator.serve import running_validator
 from validator.verdict_cache import VerdictCache
@@ -62,17 +62,7 @@ class Naive:
     async def _ask(self, email: str) -> Verdict:
         mx = f"mx{int(email.partition('@d')[2].partition('.')[0]) % HOSTS}.bench.test"
         async with self._slots[mx]:
-            client = aiosmtplib.SMTP(
-                hostname=self.addresses[mx], port=self.settings.smtp_port, start_tls=False, local_hostname="probe.test"
-            )
-            await client.connect()
-            await client.ehlo()
-            await client.mail("")
-            try:
-                code = (await client.rcpt(email)).code
-            except aiosmtplib.SMTPRecipientRefused as error:
-                code = error.code
-            await client.quit()
+            code = await reply_code(self.addresses[mx], self.settings.smtp_port, email)
         finding = Finding(
             status=Status.VALID if code == 250 else Status.INVALID,
             reason=Reason.ACCEPTED if code == 250 else Reason.MAILBOX_MISSING,

@@ -281,8 +281,8 @@ class Conversation:
         """A reply that is about another recipient of the flight: replies are out of order."""
         if recipient.address in reply.text:
             return False
-        named = {found.casefold() for found in _NAMED.findall(reply.text)} - {recipient.address.casefold()}
-        return bool(named) and any(other.address.casefold() in named for other in recipients)
+        mentioned = {found.casefold() for found in _NAMED.findall(reply.text)} - {recipient.address.casefold()}
+        return bool(mentioned) and any(other.address.casefold() in mentioned for other in recipients)
 
     def _accepted(self) -> None:
         self.asked += 1
